@@ -1,0 +1,11 @@
+//! Model packs (manifest, hashes, contract), the ONNX Runtime library, sessions and providers. No task logic lives here.
+//!
+//! ```text
+//! Runtime::load(path)            the shared library, once a process
+//! Pack::load(dir)                manifest checked, every file's hash checked
+//! Models::open(&rt, &pack, p)    one set of single-thread sessions, owned by one engine worker
+//!   .speech(&fbank)   [T, 80]         -> [T/2]             probability a 20 ms frame
+//!   .encode(&fbank)   [T, 80]         -> [layers, T/2, dim]
+//!   .embed(&hidden)                   -> [dim], L2 norm 1
+//!   .genuine(&hidden, &spectral)      -> score, higher = bona fide
+//! ```

@@ -1,0 +1,154 @@
+//! The versioned event schema. `schema/event.json` is generated from these types and tested for drift.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Version of the payload layout; raised when a consumer would have to change.
+pub const SCHEMA: u32 = 1;
+
+/// One finding, with the times that it speaks of on the stream's sample clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// Layout version: 1.
+    pub schema: u32,
+    /// Unique for ever; lets a consumer drop duplicates.
+    pub id: EventId,
+    /// Wall-clock time at which the event was made, RFC 3339 UTC with milliseconds.
+    pub time: String,
+    /// Start of what it speaks of, seconds since the epoch of the stream began.
+    pub start_s: f64,
+    /// End of what it speaks of.
+    pub end_s: f64,
+    /// From the capture of the last sample spoken of to the making of this event, in milliseconds.
+    pub lag_ms: f64,
+    /// What was found.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// `(node, stream, epoch, sequence)`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct EventId {
+    /// The daemon.
+    pub node: String,
+    /// The stream.
+    pub stream: String,
+    /// When this stream's sample clock started, in Unix milliseconds: a restart or a rebuilt device starts a new one.
+    pub epoch: u64,
+    /// Counts up from 0 within an epoch.
+    pub sequence: u64,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Body {
+    /// One analysed window: the raw material. Published at QoS 0.
+    Window {
+        /// Level of the window, dB relative to full scale (RMS of a full-scale sine is −3).
+        level_dbfs: f64,
+        /// Share of samples at full scale.
+        clipped: f64,
+        /// Share of speech, 0 to 1.
+        speech: f64,
+        /// Best match among enrolled people; absent without speech or enrolled people.
+        speaker: Option<SpeakerFinding>,
+        /// Absent without speech or when detection is off.
+        spoof: Option<SpoofFinding>,
+    },
+    /// Who is speaking changed (smoothed over windows).
+    Speaker {
+        /// Who speaks now: an enrolled name; absent with `speaking = true`: nobody known.
+        speaker: Option<String>,
+        /// Whether anybody speaks.
+        speaking: bool,
+        /// Since when, seconds on the stream's clock.
+        since_s: f64,
+        /// Accept: it is `speaker`; reject: a stranger; inconclusive: cannot tell.
+        verdict: Verdict,
+        /// Smoothed log-likelihood ratio, natural logarithm; absent when nobody speaks or is enrolled.
+        llr: Option<f64>,
+    },
+    /// Whether the voice is real changed (smoothed over windows).
+    Spoof {
+        /// Accept: bona fide; reject: synthetic or replayed by a machine; inconclusive: cannot tell.
+        verdict: Verdict,
+        /// Smoothed log-likelihood ratio of bona fide against spoof, natural logarithm.
+        llr: f64,
+        /// Since when, seconds on the stream's clock.
+        since_s: f64,
+    },
+    /// Audio or windows were lost.
+    Gap {
+        /// Lost samples at 16 kHz.
+        samples: u64,
+        /// Where.
+        reason: GapReason,
+    },
+    /// The source came, went or ended.
+    Source {
+        /// Its state now.
+        state: SourceState,
+        /// What a person would want to read.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
+}
+
+/// Decision on a log-likelihood ratio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The target hypothesis holds.
+    Accept,
+    /// It does not.
+    Reject,
+    /// The evidence does not suffice.
+    Inconclusive,
+}
+
+/// Best match of one window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SpeakerFinding {
+    /// The enrolled person with the highest score.
+    pub name: String,
+    /// Cosine similarity, −1 to 1.
+    pub cosine: f64,
+    /// Calibrated log-likelihood ratio, natural logarithm.
+    pub llr: f64,
+    /// The decision on this window alone.
+    pub verdict: Verdict,
+}
+
+/// Bona fide or spoof, one window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SpoofFinding {
+    /// Calibrated log-likelihood ratio of bona fide against spoof, natural logarithm.
+    pub llr: f64,
+    /// The decision on this window alone.
+    pub verdict: Verdict,
+}
+
+/// Where audio or windows were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GapReason {
+    /// The capture ring or the device overran.
+    Overrun,
+    /// The engine fell behind and the oldest windows were dropped.
+    EngineBehind,
+}
+
+/// State of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceState {
+    /// Audio flows.
+    Up,
+    /// Not delivering; tries again by itself.
+    Down,
+    /// Came to its end.
+    Ended,
+    /// Cannot go on; `reason` says why.
+    Failed,
+}

@@ -1,0 +1,1 @@
+//! What outlives the process: enrolled speakers in an embedded database file.

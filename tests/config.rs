@@ -26,7 +26,10 @@ fn examples() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(root().join("configs"))
         .expect("configs/ is there")
         .map(|entry| entry.expect("a readable entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
         .collect();
     files.sort();
     assert!(files.len() >= 3, "{files:?}");
@@ -75,7 +78,10 @@ fn every_example_passes_the_schema_and_a_wrong_one_does_not() {
     for path in examples() {
         let text = std::fs::read_to_string(&path).expect("readable");
         let value: serde_json::Value = toml::from_str(&text).expect("TOML");
-        let errors: Vec<String> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+        let errors: Vec<String> = validator
+            .iter_errors(&value)
+            .map(|error| error.to_string())
+            .collect();
         assert_eq!(errors, Vec::<String>::new(), "{path:?}");
     }
     for wrong in [

@@ -21,6 +21,15 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     load_with(path, &text, environment::of_process())
 }
 
+/// The configuration of a command that was given no file: the defaults with `EARWITNESS_<SECTION>__<KEY>` laid over
+/// them; relative paths belong to the working directory.
+///
+/// # Errors
+/// A wrong variable.
+pub fn defaults() -> Result<Config, ConfigError> {
+    load_with(Path::new(""), "", environment::of_process())
+}
+
 /// Like [`load`] from text that stands for the content of `path`, with the given variables as environment.
 ///
 /// # Errors

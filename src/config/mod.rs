@@ -15,7 +15,7 @@ mod validate;
 
 pub use broker::Broker;
 pub use error::{ConfigError, Place, Problem};
-pub use load::{load, load_with};
+pub use load::{defaults, load, load_with};
 pub use reference::reference;
 pub use schema::schema;
 pub use types::{

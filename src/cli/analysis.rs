@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config::{self, Config};
+use crate::store::Enrolment;
 
 use super::outcome::Failure;
 
@@ -65,12 +66,8 @@ pub(super) fn load(path: Option<&std::path::Path>) -> Result<Config, Failure> {
     })
 }
 
-/// A person's name as it stands in the store and in topics.
+/// A person's name, as the store takes it.
 pub(super) fn name(text: &str) -> Result<String, String> {
-    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if !text.is_empty() && text.len() <= 64 && text.chars().all(valid) {
-        Ok(text.to_owned())
-    } else {
-        Err("expected 1 to 64 letters, digits, `_` and `-`".into())
-    }
+    Enrolment::check_name(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }

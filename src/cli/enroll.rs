@@ -7,7 +7,7 @@ use super::{Analysis, Failure, Outcome, Output};
 /// Arguments of `enroll`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Name of the person: letters, digits, `_` and `-`.
+    /// Name of the person: letters, digits, `_`, `.` and `-`.
     #[arg(value_parser = super::analysis::name)]
     pub name: String,
     /// Recordings in which only this person speaks.

@@ -12,9 +12,12 @@ mod analysis;
 mod config;
 mod demo;
 mod detect;
+mod devices;
+mod doctor;
 mod embed;
 mod enroll;
 mod identify;
+mod models;
 mod outcome;
 mod output;
 mod run;
@@ -89,6 +92,12 @@ enum Command {
     Embed(embed::Args),
     /// List or remove enrolled people.
     Speakers(speakers::Args),
+    /// List, describe or check model packs.
+    Models(models::Args),
+    /// List what can be captured on this machine.
+    Devices(devices::Args),
+    /// Check every part that the daemon needs on this machine, and say what to do: exit code 3 if one fails.
+    Doctor(doctor::Args),
     /// Check, print or describe a configuration.
     Config(config::Args),
 }
@@ -99,6 +108,8 @@ impl Command {
         match self {
             Self::Run(_) => "info,ort=warn",
             Self::Demo(_) => "warn,ort=error",
+            // What it looks at is told as a result, in its own words.
+            Self::Doctor(_) => "off",
             _ => "warn",
         }
     }
@@ -113,6 +124,9 @@ impl Command {
             Self::Detect(args) => detect::run(args, output),
             Self::Embed(args) => embed::run(args, output),
             Self::Speakers(args) => speakers::run(args, output),
+            Self::Models(args) => models::run(args, output),
+            Self::Devices(args) => devices::run(args, output),
+            Self::Doctor(args) => doctor::run(args, output),
             Self::Config(args) => config::run(args, output),
         }
     }

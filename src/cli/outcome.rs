@@ -104,8 +104,20 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-impl From<crate::audio::SourceError> for Failure {
-    fn from(error: crate::audio::SourceError) -> Self {
-        Self::runtime(error)
-    }
+/// Errors of the library: all of them happen while working.
+macro_rules! runtime_failures {
+    ($($error:ty),+ $(,)?) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::runtime(error)
+            }
+        }
+    )+};
 }
+
+runtime_failures!(
+    crate::audio::SourceError,
+    crate::model::ModelError,
+    crate::publish::mqtt::MqttError,
+    crate::store::StoreError,
+);

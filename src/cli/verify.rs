@@ -7,7 +7,7 @@ use super::{Analysis, Failure, Outcome, Output};
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Name of the enrolled person: letters, digits, `_` and `-`.
+    /// Name of the enrolled person: letters, digits, `_`, `.` and `-`.
     #[arg(value_parser = super::analysis::name)]
     pub name: String,
     /// The recording: wav, flac, mp3, ogg, m4a.

@@ -1,7 +1,6 @@
 //! Raw TOML to validated types: positions of keys, environment overrides, ranges, the JSON schema and the reference
 //! page made from it. Every default of the daemon is in `defaults` and nowhere else. Nothing here acts on a setting.
 
-mod broker;
 mod defaults;
 mod document;
 mod environment;
@@ -13,7 +12,6 @@ mod schema;
 mod types;
 mod validate;
 
-pub use broker::Broker;
 pub use error::{ConfigError, Place, Problem};
 pub use load::{defaults, load, load_with};
 pub use reference::reference;

@@ -197,7 +197,7 @@ fn mqtt_keys_that_go_together() {
     for (keys, expected) in [
         (
             "broker = 'localhost'",
-            "2:10: `mqtt.broker`: expected mqtt://host:1883 or mqtts://host:8883, found `localhost`",
+            "2:10: `mqtt.broker`: broker `localhost`: expected mqtt://host:port or mqtts://host:port",
         ),
         (
             "password_file = 'p'",

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use crate::publish::mqtt::Address;
+
 use super::document::Positions;
 use super::error::Problem;
-use super::{Broker, Config, Decision, Input, Mqtt, Pcm, Stream, Window};
+use super::{Config, Decision, Input, Mqtt, Pcm, Stream, Window};
 
 /// Channels that a source may have.
 pub(super) const MAX_CHANNELS: u16 = 64;
@@ -198,10 +200,10 @@ impl Check<'_> {
     }
 
     fn mqtt(&mut self, mqtt: &Mqtt) {
-        let tls = match mqtt.broker.parse::<Broker>() {
-            Ok(broker) => broker.tls,
-            Err(message) => {
-                self.fail("mqtt.broker", message);
+        let tls = match mqtt.broker.parse::<Address>() {
+            Ok(address) => address.tls,
+            Err(error) => {
+                self.fail("mqtt.broker", error.to_string());
                 // Unknown: the keys that need TLS are not complained about as well.
                 true
             }

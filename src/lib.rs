@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod audio;
+pub mod cli;
 pub mod config;
 pub mod dsp;
 pub mod model;

@@ -1,2 +1,20 @@
 //! Signal processing: log-mel, MFCC, LFCC, CQCC as pure functions and streaming states over slices. `docs/features.md`
 //! defines each exactly. No I/O and no ONNX live here.
+//!
+//! All input is mono `f32` in ±1 at [`SAMPLE_RATE`]; frames are those of [`frames`], the same for every feature. The
+//! arithmetic is `f64` inside: beside a loud tone, an `f32` transform buries quiet bands under its own rounding noise,
+//! which the logarithm then shows.
+
+mod cepstrum;
+mod cqt;
+mod fbank;
+mod filterbank;
+mod spectral;
+mod spectrum;
+
+pub use cepstrum::{CEPSTRA, Dct, delta, normalise};
+pub use cqt::{CQT_BINS, Cqt};
+pub use fbank::{Fbank, fbank};
+pub use filterbank::{Filterbank, HIGH_HZ, LFCC_FILTERS, LOG_FLOOR, LOW_HZ, MELS, MFCC_FILTERS, Scale};
+pub use spectral::{Cepstra, SPECTRAL_DIM, SpectralView};
+pub use spectrum::{BINS, HOP, N_FFT, PowerSpectrum, SAMPLE_RATE, WINDOW, frames};

@@ -3,9 +3,27 @@
 //! ```text
 //! Runtime::load(path)            the shared library, once a process
 //! Pack::load(dir)                manifest checked, every file's hash checked
-//! Models::open(&rt, &pack, p)    one set of single-thread sessions, owned by one engine worker
-//!   .speech(&fbank)   [T, 80]         -> [T/2]             probability a 20 ms frame
-//!   .encode(&fbank)   [T, 80]         -> [layers, T/2, dim]
+//! Models::open(rt, &pack, p)     one set of single-thread sessions, owned by one engine worker
+//!   .speech(fbank)    [T, 80]         -> [T/2]             probability a 20 ms frame
+//!   .encode(fbank)    [T, 80]         -> [layers, T/2, dim]
 //!   .embed(&hidden)                   -> [dim], L2 norm 1
-//!   .genuine(&hidden, &spectral)      -> score, higher = bona fide
+//!   .genuine(&hidden, spectral)       -> score, higher = bona fide
 //! ```
+//!
+//! `docs/pack.md` is the contract that a pack is held to.
+
+mod calibration;
+mod error;
+mod manifest;
+mod net;
+mod onnx;
+mod pack;
+mod runtime;
+mod sessions;
+
+pub use calibration::Calibration;
+pub use error::ModelError;
+pub use net::Device;
+pub use pack::{Accuracy, Pack, Part};
+pub use runtime::Runtime;
+pub use sessions::{Hidden, Models};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::audio::{Frontend, Output, Packet, SAMPLE_RATE, Source, SourceError};
+use crate::audio::{Frontend, Output, Packet, SAMPLE_RATE, Source};
 use crate::config;
 use crate::publish::{GapReason, SourceState};
 

@@ -10,6 +10,7 @@ pub const SCHEMA: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Layout version: 1.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: u32,
     /// Unique for ever; lets a consumer drop duplicates.
     pub id: EventId,
@@ -21,7 +22,7 @@ pub struct Event {
     pub end_s: f64,
     /// From the capture of the last sample spoken of to the making of this event, in milliseconds.
     pub lag_ms: f64,
-    /// What was found.
+    /// What was found; its fields stand beside these ones, `type` says which they are.
     #[serde(flatten)]
     pub body: Body,
 }
@@ -45,7 +46,8 @@ pub struct EventId {
 pub enum Body {
     /// One analysed window: the raw material. Published at QoS 0.
     Window {
-        /// Level of the window, dB relative to full scale (RMS of a full-scale sine is −3).
+        /// Level of the window, dB relative to full scale (RMS of a full-scale sine is −3). Finite: digital silence
+        /// is a floor such as −120, since JSON has no −∞.
         level_dbfs: f64,
         /// Share of samples at full scale.
         clipped: f64,
@@ -93,6 +95,96 @@ pub enum Body {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reason: Option<String>,
     },
+}
+
+/// Why an event has no JSON form.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum EncodeError {
+    /// JSON has no NaN and no infinity; serde would write `null`, which no consumer's schema allows.
+    #[error("event {kind} of stream {stream}: `{field}` is {value}, expected a finite number")]
+    NotFinite {
+        /// [`Body::kind`].
+        kind: &'static str,
+        /// [`EventId::stream`].
+        stream: String,
+        /// Name of the field.
+        field: &'static str,
+        /// What it holds.
+        value: f64,
+    },
+    /// serde's word; not reachable with these types.
+    #[error("event cannot be written as JSON: {0}")]
+    Json(String),
+}
+
+impl Event {
+    /// One JSON object without line breaks.
+    ///
+    /// # Errors
+    /// [`EncodeError::NotFinite`] when a number is NaN or infinite: such an event must not leave the process.
+    pub fn to_json(&self) -> Result<Vec<u8>, EncodeError> {
+        for (field, value) in self.numbers() {
+            if !value.is_finite() {
+                return Err(EncodeError::NotFinite {
+                    kind: self.body.kind(),
+                    stream: self.id.stream.clone(),
+                    field,
+                    value,
+                });
+            }
+        }
+        serde_json::to_vec(self).map_err(|e| EncodeError::Json(e.to_string()))
+    }
+
+    /// Every floating-point number that is serialised.
+    fn numbers(&self) -> Vec<(&'static str, f64)> {
+        let mut all = vec![
+            ("start_s", self.start_s),
+            ("end_s", self.end_s),
+            ("lag_ms", self.lag_ms),
+        ];
+        match &self.body {
+            Body::Window {
+                level_dbfs,
+                clipped,
+                speech,
+                speaker,
+                spoof,
+            } => {
+                all.extend([
+                    ("level_dbfs", *level_dbfs),
+                    ("clipped", *clipped),
+                    ("speech", *speech),
+                ]);
+                if let Some(s) = speaker {
+                    all.extend([("speaker.cosine", s.cosine), ("speaker.llr", s.llr)]);
+                }
+                if let Some(s) = spoof {
+                    all.push(("spoof.llr", s.llr));
+                }
+            }
+            Body::Speaker { since_s, llr, .. } => {
+                all.push(("since_s", *since_s));
+                all.extend(llr.map(|v| ("llr", v)));
+            }
+            Body::Spoof { llr, since_s, .. } => all.extend([("llr", *llr), ("since_s", *since_s)]),
+            Body::Gap { .. } | Body::Source { .. } => {}
+        }
+        all
+    }
+}
+
+impl Body {
+    /// The serialised `type`, also the last level of the event's topic.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Body::Window { .. } => "window",
+            Body::Speaker { .. } => "speaker",
+            Body::Spoof { .. } => "spoof",
+            Body::Gap { .. } => "gap",
+            Body::Source { .. } => "source",
+        }
+    }
 }
 
 /// Decision on a log-likelihood ratio.
@@ -152,3 +244,7 @@ pub enum SourceState {
     /// Cannot go on; `reason` says why.
     Failed,
 }
+
+#[cfg(test)]
+#[path = "event_tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,58 @@
+# What a newcomer types. `make help` lists it.
+#
+#   SPEED=1     demo: 1 is real time, 0 as fast as the machine can
+#   PROFILE=release|dev   demo: which build; CI takes dev, which the tests have built already
+
+SPEED ?= 1
+PROFILE ?= release
+CARGO ?= cargo
+PYTHON ?= python3
+
+ifeq ($(PROFILE),dev)
+BUILT := target/debug
+else
+BUILT := target/$(PROFILE)
+endif
+
+.PHONY: help setup build demo test fmt lint doc deny bench train eval
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## system packages where missing, and the pinned ONNX Runtime into .deps/
+	@scripts/setup.sh
+
+build: setup ## the program, as target/release/earwitness
+	$(CARGO) build --locked --profile $(PROFILE)
+
+demo: build ## the whole pipeline on the bundled scene (SPEED=0: as fast as it goes)
+	$(BUILT)/earwitness demo --speed $(SPEED)
+
+test: ## set-up, format, lints, all tests, documentation, known vulnerabilities
+	@scripts/setup.sh --tests
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	@$(MAKE) --no-print-directory deny
+
+deny: ## licences and known vulnerabilities of the dependencies, where cargo-deny is installed
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --locked check; \
+	else \
+		echo "cargo-deny is not installed: licences and vulnerabilities were not checked"; \
+	fi
+
+bench: setup ## how many streams this machine keeps up with, and the lag
+	$(CARGO) test --locked --release --test capacity -- --ignored --nocapture
+
+train: ## the default model pack from scratch: CORPUS=folder
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet -r models/recipes/requirements.txt
+	.venv/bin/python models/recipes/train.py --corpus "$(CORPUS)"
+
+eval: ## equal error rates of the pack on the corpus's dev split: CORPUS=folder
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet -r models/recipes/requirements.txt
+	.venv/bin/python models/recipes/evaluate.py --corpus "$(CORPUS)"

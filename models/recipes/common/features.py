@@ -1,0 +1,128 @@
+"""The features of docs/features.md in NumPy, float64 inside: the reference that the golden vectors are made from."""
+from functools import lru_cache
+
+import numpy as np
+
+RATE, WINDOW, HOP, N_FFT = 16000, 400, 160, 512
+MELS, LOW, HIGH = 80, 20.0, 7600.0
+CEPSTRA, CQ_BINS, CQ_LOW, CQ_OCTAVE = 20, 96, 31.25, 12
+FLOOR = 1e-10
+
+
+def frames_of(n):
+    return 0 if n < WINDOW else 1 + (n - WINDOW) // HOP
+
+
+@lru_cache
+def hann():
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
+
+
+@lru_cache
+def filters(count, scale, low, high):
+    """Triangles [count, 257], linear in Hz between edges equally spaced on the scale."""
+    if scale == "mel":
+        to, back = lambda f: 2595 * np.log10(1 + f / 700), lambda m: 700 * (10 ** (m / 2595) - 1)
+    else:
+        to = back = lambda f: f
+    e = np.array([back(v) for v in np.linspace(to(low), to(high), count + 2)])[:, None]
+    f = np.arange(N_FFT // 2 + 1) * RATE / N_FFT
+    return np.maximum(0, np.minimum((f - e[:-2]) / (e[1:-1] - e[:-2]), (e[2:] - f) / (e[2:] - e[1:-1])))
+
+
+@lru_cache
+def dct_matrix(n, keep=CEPSTRA):
+    """Orthonormal DCT-II, [keep, n]."""
+    k = np.arange(keep)[:, None]
+    m = np.sqrt(2 / n) * np.cos(np.pi * k * (2 * np.arange(n) + 1) / (2 * n))
+    m[0] /= np.sqrt(2)
+    return m
+
+
+def power(x):
+    """[T, 257] power spectrum."""
+    t = frames_of(len(x))
+    if t == 0:
+        return np.zeros((0, N_FFT // 2 + 1))
+    f = np.lib.stride_tricks.sliding_window_view(np.asarray(x, np.float64), WINDOW)[::HOP][:t]
+    return np.abs(np.fft.rfft(f * hann(), N_FFT)) ** 2
+
+
+def log_filter(p, count, scale, low, high):
+    return np.log(np.maximum(p @ filters(count, scale, low, high).T, FLOOR))
+
+
+def fbank(x):
+    return log_filter(power(x), MELS, "mel", LOW, HIGH)
+
+
+def mfcc(x):
+    return log_filter(power(x), 64, "mel", LOW, HIGH) @ dct_matrix(64).T
+
+
+def lfcc(x):
+    return log_filter(power(x), 70, "linear", 0.0, 8000.0) @ dct_matrix(70).T
+
+
+def halve(x):
+    """One decimation by two: windowed sinc of 31 taps, zeros outside."""
+    j = np.arange(-15, 16)
+    h = 0.5 * np.sinc(j / 2) * (0.54 + 0.46 * np.cos(np.pi * j / 15))
+    return np.convolve(x, h / h.sum(), mode="full")[15 : 15 + len(x)][::2]
+
+
+@lru_cache
+def cq_kernels():
+    """Twelve complex kernels for each octave 0..7 (highest first), in ascending frequency."""
+    q = 1 / (2 ** (1 / CQ_OCTAVE) - 1)
+    out = []
+    for octave in range(8):
+        rate, row = RATE / 2 ** max(octave - 1, 0), []
+        for k in range(84 - 12 * octave, 96 - 12 * octave):
+            f = CQ_LOW * 2 ** (k / CQ_OCTAVE)
+            length = int(np.ceil(q * rate / f))
+            n = np.arange(length)
+            w = 0.5 - 0.5 * np.cos(2 * np.pi * n / length)
+            row.append(w / w.sum() * np.exp(-2j * np.pi * f * n / rate))
+        out.append(row)
+    return out
+
+
+def cq_power(x):
+    """[T, 96] constant-Q power, bin 0 the lowest."""
+    x, t = np.asarray(x, np.float64), frames_of(len(x))
+    out = np.zeros((t, CQ_BINS))
+    for octave in range(8):
+        m = max(octave - 1, 0)
+        if m and octave > 1:
+            x = halve(x)
+        c = 160 * np.arange(t) + 200
+        if m:
+            c = (c + 2 ** (m - 1)) >> m
+        for i, kernel in enumerate(cq_kernels()[octave]):
+            n = len(kernel)
+            pad = np.concatenate([np.zeros(n), x, np.zeros(2 * n + 400)])
+            seg = np.lib.stride_tricks.sliding_window_view(pad, n)[c - n // 2 + n]
+            out[:, 84 - 12 * octave + i] = np.abs(seg @ kernel) ** 2
+    return out
+
+
+def cqcc(x):
+    return np.log(np.maximum(cq_power(x), FLOOR)) @ dct_matrix(CQ_BINS).T
+
+
+def delta(c):
+    t, out = np.arange(len(c)), np.zeros_like(c)
+    for n in (1, 2):
+        out += n * (c[np.minimum(t + n, len(c) - 1)] - c[np.maximum(t - n, 0)])
+    return out / 10
+
+
+def with_deltas(c):
+    return np.concatenate([c, delta(c), delta(delta(c))], axis=1)
+
+
+def spectral(x):
+    """[T, 180]: cepstra with their deltas, normalised over the window."""
+    s = np.concatenate([with_deltas(f(x)) for f in (mfcc, lfcc, cqcc)], axis=1)
+    return (s - s.mean(0)) / (s.std(0) + 1e-5)

@@ -1,0 +1,61 @@
+"""Metrics: EER, minDCF, logistic calibration, and bootstrap intervals that resample speakers (or files), not trials."""
+import numpy as np
+
+
+def eer(scores, labels, weights=None):
+    """Equal error rate in percent; `labels` 1 = target (or bona fide)."""
+    scores, labels = np.asarray(scores, float), np.asarray(labels, int)
+    w = np.ones(len(scores)) if weights is None else np.asarray(weights, float)
+    o = np.argsort(scores, kind="stable")
+    lab, w = labels[o], w[o]
+    fr = np.concatenate([[0], np.cumsum(w * lab)]) / max(1e-9, (w * lab).sum())
+    fa = 1 - np.concatenate([[0], np.cumsum(w * (1 - lab))]) / max(1e-9, (w * (1 - lab)).sum())
+    i = np.argmin(np.abs(fr - fa))
+    return 100 * (fr[i] + fa[i]) / 2
+
+
+def min_dcf(scores, labels, prior=0.05):
+    o = np.argsort(scores, kind="stable")
+    lab = np.asarray(labels, int)[o]
+    fr = np.concatenate([[0], np.cumsum(lab)]) / max(1, lab.sum())
+    fa = 1 - np.concatenate([[0], np.cumsum(1 - lab)]) / max(1, (1 - lab).sum())
+    return float((prior * fr + (1 - prior) * fa).min() / min(prior, 1 - prior))
+
+
+def calibrate(scores, labels, steps=200):
+    """Logistic regression with both classes weighted alike (flat prior): llr = slope * score + offset."""
+    s, y = np.asarray(scores, float), np.asarray(labels, float)
+    w = np.where(y == 1, 0.5 / max(1, y.sum()), 0.5 / max(1, (1 - y).sum()))
+    mu, sd = s.mean(), s.std() + 1e-9
+    x = np.stack([(s - mu) / sd, np.ones_like(s)], 1)
+    b = np.zeros(2)
+    for _ in range(steps):  # Newton, a little ridge
+        p = 1 / (1 + np.exp(-x @ b))
+        g = x.T @ (w * (p - y)) + 1e-4 * np.array([b[0], 0])
+        h = (x * (w * p * (1 - p))[:, None]).T @ x + 1e-4 * np.eye(2)
+        d = np.linalg.solve(h, g)
+        b -= d
+        if np.abs(d).max() < 1e-9:
+            break
+    return float(b[0] / sd), float(b[1] - b[0] * mu / sd)
+
+
+def cllr(llr, labels):
+    llr, y = np.asarray(llr), np.asarray(labels)
+    return float((np.logaddexp(0, -llr[y == 1]).mean() + np.logaddexp(0, llr[y == 0]).mean()) / (2 * np.log(2)))
+
+
+def bootstrap(scores, labels, left, right=None, rounds=200, seed=0):
+    """95 % interval of the EER; `left`/`right` name the unit (speaker, file) on each side of a trial."""
+    names = sorted(set(left) | set(right if right is not None else []))
+    ix = {n: i for i, n in enumerate(names)}
+    a = np.array([ix[n] for n in left])
+    b = None if right is None else np.array([ix[n] for n in right])
+    rng, out = np.random.default_rng(seed), []
+    for _ in range(rounds):
+        c = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names)).astype(float)
+        w = c[a] if b is None else np.where(a == b, c[a], c[a] * c[b])
+        lab = np.asarray(labels)
+        if (w * lab).sum() > 0 and (w * (1 - lab)).sum() > 0:
+            out.append(eer(scores, labels, w))
+    return [round(float(v), 2) for v in np.percentile(out, [2.5, 97.5])]

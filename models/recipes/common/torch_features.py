@@ -1,0 +1,105 @@
+"""The same features in PyTorch, float32 and batched, for training. `python -m models.recipes.common.test_features` compares."""
+import torch
+import torch.nn.functional as F
+
+from . import features as ref
+
+_T = {}
+
+
+def _const(name, make):
+    if name not in _T:
+        _T[name] = torch.tensor(make(), dtype=torch.float32)
+    return _T[name]
+
+
+def power(x):
+    """[B, N] -> [B, T, 257]."""
+    f = x.unfold(1, ref.WINDOW, ref.HOP) * _const("hann", ref.hann)
+    return torch.fft.rfft(f, ref.N_FFT).abs().square()
+
+
+def _log(e):
+    return e.clamp_min(ref.FLOOR).log()
+
+
+def fbank_of(p):
+    return _log(p @ _const("mel80", lambda: ref.filters(80, "mel", ref.LOW, ref.HIGH).T))
+
+
+def fbank(x):
+    return fbank_of(power(x))
+
+
+def _cepstra(p, count, scale, low, high):
+    w = _const(f"{scale}{count}", lambda: ref.filters(count, scale, low, high).T)
+    return _log(p @ w) @ _const(f"dct{count}", lambda: ref.dct_matrix(count).T)
+
+
+def _halve(x):
+    import numpy as np
+
+    def make():
+        j = np.arange(-15, 16)
+        h = 0.5 * np.sinc(j / 2) * (0.54 + 0.46 * np.cos(np.pi * j / 15))
+        return (h / h.sum())[None, None]
+
+    return F.conv1d(x[:, None], _const("halve", make), stride=2, padding=15)[:, 0]
+
+
+def _kernel_matrix(octave):
+    """Real and imaginary kernels of one octave aligned on their centres: ([span, 24], samples left of the centre)."""
+    import numpy as np
+
+    ks = ref.cq_kernels()[octave]
+    left = max(len(k) // 2 for k in ks)
+    right = max(len(k) - len(k) // 2 for k in ks)
+    m = np.zeros((left + right, 24))
+    for i, k in enumerate(ks):
+        a = left - len(k) // 2
+        m[a : a + len(k), i], m[a : a + len(k), 12 + i] = k.real, k.imag
+    return m, left
+
+
+_K = {}
+
+
+def cq_power(x):
+    t = ref.frames_of(x.shape[1])
+    out = x.new_zeros(x.shape[0], t, 96)
+    for octave in range(8):
+        if octave not in _K:
+            m, left = _kernel_matrix(octave)
+            _K[octave] = torch.tensor(m, dtype=torch.float32), left
+        kernel, left = _K[octave]
+        shift = max(octave - 1, 0)
+        if octave > 1:
+            x = _halve(x)
+        c = 160 * torch.arange(t) + 200
+        if shift:
+            c = (c + 2 ** (shift - 1)) >> shift
+        pad = F.pad(x, (left, kernel.shape[0] + 8))
+        seg = pad.unfold(1, kernel.shape[0], 1)[:, c]
+        y = (seg @ kernel).square()
+        lo = 84 - 12 * octave
+        out[:, :, lo : lo + 12] = y[..., :12] + y[..., 12:]
+    return out
+
+
+def delta(c):
+    t = torch.arange(c.shape[1])
+    hi, lo = c.shape[1] - 1, 0
+    d = sum(n * (c[:, (t + n).clamp_max(hi)] - c[:, (t - n).clamp_min(lo)]) for n in (1, 2))
+    return d / 10
+
+
+def spectral(x, p=None):
+    """[B, N] -> [B, T, 180], normalised over the window."""
+    p = power(x) if p is None else p
+    cq = _log(cq_power(x)) @ _const("dct96", lambda: ref.dct_matrix(96).T)
+    parts = []
+    for c in (_cepstra(p, 64, "mel", ref.LOW, ref.HIGH), _cepstra(p, 70, "linear", 0.0, 8000.0), cq):
+        d = delta(c)
+        parts += [c, d, delta(d)]
+    s = torch.cat(parts, -1)
+    return (s - s.mean(1, keepdim=True)) / (s.std(1, keepdim=True, unbiased=False) + 1e-5)

@@ -1,0 +1,109 @@
+"""Copy-synthesis: real train speech taken apart and put together again by WORLD, Griffin-Lim (mel or linear) and LPC.
+
+Made once into `<work>/copies.npz` (int16). The settings of each copy are drawn at random, so that the detector does not learn one of them.
+"""
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..common.corpus import RATE, arguments, open_corpus, to_i16
+
+SECONDS = 8
+
+
+def world(x, rng):
+    import pyworld
+
+    y = x.astype(np.float64)
+    f0, t = pyworld.dio(y, RATE)
+    f0 = pyworld.stonemask(y, f0, t, RATE)
+    sp, ap = pyworld.cheaptrick(y, f0, t, RATE), pyworld.d4c(y, f0, t, RATE)
+    if rng.random() < 0.5:  # a coarser envelope, as statistical systems have
+        n = int(rng.choice([25, 40, 60]))
+        sp = pyworld.decode_spectral_envelope(pyworld.code_spectral_envelope(sp, RATE, n), RATE, (sp.shape[1] - 1) * 2)
+    if rng.random() < 0.4:
+        f0 = f0 * 2 ** rng.uniform(-0.3, 0.3)
+    return pyworld.synthesize(f0, sp, ap, RATE)
+
+
+def mel_matrix(n_fft, mels):
+    from librosa.filters import mel
+
+    return torch.tensor(mel(sr=RATE, n_fft=n_fft, n_mels=mels), dtype=torch.float32)
+
+
+def griffin_lim(x, rng, mels=True):
+    n_fft = int(rng.choice([512, 1024]))
+    hop, iters = n_fft // 4, int(rng.choice([4, 16, 32, 60]))
+    w, x = torch.hann_window(n_fft), torch.tensor(x)
+    spec = torch.stft(x, n_fft, hop, window=w, return_complex=True)
+    mag = spec.abs()
+    if mels:
+        m = mel_matrix(n_fft, int(rng.choice([40, 64, 80, 100])))
+        mag = (torch.linalg.pinv(m) @ (m @ mag)).clamp_min(1e-6)
+    ang = torch.exp(2j * np.pi * torch.rand(mag.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**31)))))
+    prev = torch.zeros_like(ang)
+    for _ in range(iters):  # the fast variant, momentum 0.9
+        y = torch.istft(mag * ang, n_fft, hop, window=w, length=len(x))
+        s = torch.stft(y, n_fft, hop, window=w, return_complex=True)
+        a = s + 0.9 * (s - prev)
+        prev, ang = s, a / a.abs().clamp_min(1e-8)
+    return torch.istft(mag * ang, n_fft, hop, window=w, length=len(x)).numpy()
+
+
+def lpc(x, rng, n=480, hop=160):
+    """LPC analysis, and a pulse train mixed with noise through the synthesis filter."""
+    import pyworld
+    from scipy.linalg import solve_toeplitz
+    from scipy.signal import lfilter
+
+    order = int(rng.choice([12, 16, 20, 24]))
+    y = x.astype(np.float64)
+    f0, _ = pyworld.dio(y, RATE, frame_period=10.0)
+    y = np.concatenate([y, np.zeros(n)])
+    w, out, phase = np.hanning(n), np.zeros(len(y)), 0.0
+    for t, s in enumerate(range(0, len(x) - n, hop)):
+        seg = y[s : s + n] * w
+        r = np.correlate(seg, seg, "full")[n - 1 : n + order]
+        if r[0] < 1e-7:
+            continue
+        r[0] *= 1.0001
+        a = np.concatenate([[1.0], -solve_toeplitz(r[:order], r[1 : order + 1])])
+        gain = np.sqrt(max(1e-12, a @ r[: order + 1]) / (w**2).sum())
+        f = f0[min(t, len(f0) - 1)]
+        e = rng.standard_normal(n)
+        if f > 0:
+            p = np.floor(phase + np.arange(n + 1) * f / RATE)
+            e = np.diff(p) * np.sqrt(RATE / f) + rng.uniform(0, 0.3) * e
+            phase = (phase + hop * f / RATE) % 1.0
+        out[s : s + n] += lfilter([gain], a, e) * w
+    return out[: len(x)]
+
+
+KINDS = {"world": world, "gl_mel": griffin_lim, "gl_linear": lambda x, r: griffin_lim(x, r, False), "lpc": lpc}
+
+
+def main():
+    a = arguments(__doc__)
+    torch.set_num_threads(1)
+    c, out, names = open_corpus(a), [], []
+    for n, row in enumerate(c.select("train", "bonafide", 1.0)):
+        x = c.audio(row)[: SECONDS * RATE]
+        for i, (kind, make) in enumerate(KINDS.items()):
+            try:
+                y = np.asarray(make(x, np.random.default_rng([n, i])))
+            except Exception as e:
+                print("skipped", kind, row["path"], e)
+                continue
+            y = y * np.sqrt((x**2).mean() / ((y**2).mean() + 1e-12))
+            if np.isfinite(y).all():
+                out.append(to_i16(y))
+                names.append(f"{kind} {row['path']}")
+        if n % 25 == 0:
+            print(n, flush=True)
+    np.savez(Path(a.work) / "copies.npz", names=np.array(names), lengths=np.array([len(y) for y in out]), audio=np.concatenate(out))
+
+
+if __name__ == "__main__":
+    main()

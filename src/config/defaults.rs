@@ -1,0 +1,106 @@
+//! Every default of the daemon, and nowhere else.
+
+use super::types::*;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node: node(),
+            models: Models::default(),
+            streams: Vec::new(),
+            window: Window::default(),
+            speaker: Speaker::default(),
+            spoof: Spoof::default(),
+            mqtt: None,
+            jsonl: None,
+        }
+    }
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Self {
+            pack: "models/default".into(),
+            runtime: None,
+            provider: Provider::Cpu,
+            workers: 0,
+        }
+    }
+}
+
+impl Default for Pcm {
+    fn default() -> Self {
+        Self {
+            rate: 16_000,
+            channels: 1,
+            format: PcmFormat::S16,
+        }
+    }
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            length_s: 3.0,
+            hop_s: 1.0,
+            min_speech: 0.5,
+            queue: 8,
+        }
+    }
+}
+
+impl Default for Speaker {
+    fn default() -> Self {
+        Self {
+            store: "speakers.redb".into(),
+            decision: Decision::default(),
+        }
+    }
+}
+
+impl Default for Spoof {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            decision: Decision::default(),
+        }
+    }
+}
+
+impl Default for Decision {
+    fn default() -> Self {
+        Self {
+            prior: 0.5,
+            cost_miss: 1.0,
+            cost_false_accept: 1.0,
+            margin: 0.5,
+        }
+    }
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            broker: "mqtt://localhost:1883".into(),
+            prefix: "earwitness".into(),
+            client_id: None,
+            username: None,
+            password_file: None,
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            keep_alive_s: 15,
+            backlog: 10_000,
+        }
+    }
+}
+
+/// Name of a daemon that was given none.
+pub(super) fn node() -> String {
+    "home".into()
+}
+
+/// Files play in real time.
+pub(super) fn speed() -> f64 {
+    1.0
+}

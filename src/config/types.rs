@@ -1,0 +1,236 @@
+//! The shape of a configuration. Ranges stand in the schema attributes for people and editors; `validate` enforces them.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration of a daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of this daemon in topics and event ids: `[a-zA-Z0-9_-]+`.
+    #[serde(default = "super::defaults::node")]
+    #[schemars(regex(pattern = "^[a-zA-Z0-9_-]+$"))]
+    pub node: String,
+    /// Model pack, runtime, provider.
+    #[serde(default)]
+    pub models: Models,
+    /// What is listened to. Ids are unique and never change.
+    #[serde(default, rename = "stream")]
+    pub streams: Vec<Stream>,
+    /// How a stream is cut into windows.
+    #[serde(default)]
+    pub window: Window,
+    /// Speaker verification.
+    #[serde(default)]
+    pub speaker: Speaker,
+    /// Deepfake detection.
+    #[serde(default)]
+    pub spoof: Spoof,
+    /// MQTT; absent: not published there.
+    #[serde(default)]
+    pub mqtt: Option<Mqtt>,
+    /// Events as JSON lines; absent: not written.
+    #[serde(default)]
+    pub jsonl: Option<Jsonl>,
+}
+
+/// Model pack, runtime, provider.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Models {
+    /// Folder of the model pack.
+    pub pack: PathBuf,
+    /// The ONNX Runtime shared library; empty: `EARWITNESS_ORT`, then `.deps/`, then the system's.
+    pub runtime: Option<PathBuf>,
+    /// Where the models run.
+    pub provider: Provider,
+    /// Inference threads, 0 to 256; 0: one a core.
+    #[schemars(range(max = 256))]
+    pub workers: usize,
+}
+
+/// Where the models run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// The CPU.
+    #[default]
+    Cpu,
+    /// CUDA, or an error at start.
+    Cuda,
+    /// CUDA where it works, else the CPU, and says which.
+    Auto,
+}
+
+/// One thing that is listened to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stream {
+    /// Name in topics and events: `[a-zA-Z0-9_-]+`.
+    #[schemars(regex(pattern = "^[a-zA-Z0-9_-]+$"))]
+    pub id: String,
+    /// Where its audio comes from.
+    pub source: Input,
+    /// Which channel, counted from 0; absent: all, mixed.
+    #[serde(default)]
+    #[schemars(range(max = 63))]
+    pub channel: Option<u16>,
+}
+
+/// Where audio comes from. Read through `RawInput`: a derived internally tagged enum would lose the positions of its
+/// keys, and with them the line number in an error.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Input {
+    /// A capture device.
+    Mic {
+        /// Exact name, or a pattern with `*`; absent: the system's default.
+        #[serde(default)]
+        device: Option<String>,
+    },
+    /// An audio file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Playback speed, 0 to 1000: 1 is real time, 0 as fast as the machine can.
+        #[serde(default = "super::defaults::speed")]
+        #[schemars(range(min = 0, max = 1000))]
+        speed: f64,
+    },
+    /// Raw little-endian PCM on standard input.
+    Stdin {
+        /// Layout of the bytes.
+        #[serde(default)]
+        pcm: Pcm,
+    },
+    /// A program that writes raw little-endian PCM to its standard output.
+    Command {
+        /// Program and arguments; no shell is involved.
+        #[schemars(length(min = 1))]
+        argv: Vec<String>,
+        /// Layout of the bytes.
+        #[serde(default)]
+        pcm: Pcm,
+    },
+}
+
+/// Layout of raw PCM.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pcm {
+    /// Samples a second a channel, in Hz, 1000 to 384000.
+    #[schemars(range(min = 1000, max = 384_000))]
+    pub rate: u32,
+    /// Interleaved channels, 1 to 64.
+    #[schemars(range(min = 1, max = 64))]
+    pub channels: u16,
+    /// Sample format.
+    pub format: PcmFormat,
+}
+
+/// Sample format of raw PCM, little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PcmFormat {
+    /// Signed 16 bit.
+    #[default]
+    S16,
+    /// 32-bit float, ±1.
+    F32,
+}
+
+/// How a stream is cut into windows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Window {
+    /// Seconds a window, context included: 1 to 10. The pack's heads are calibrated on one length.
+    #[schemars(range(min = 1, max = 10))]
+    pub length_s: f64,
+    /// Seconds from one window to the next: 0.1 to `length_s`.
+    #[schemars(range(min = 0.1, max = 10))]
+    pub hop_s: f64,
+    /// Least share of speech in a window that reaches the heads, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub min_speech: f64,
+    /// Windows that may wait for inference, a stream: 1 to 1000.
+    #[schemars(range(min = 1, max = 1000))]
+    pub queue: usize,
+}
+
+/// Speaker verification: thresholds follow from a prior and costs, never from a paper.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Speaker {
+    /// Database file of enrolled people.
+    pub store: PathBuf,
+    /// Prior and costs of the accept decision: target = the claimed person speaks.
+    pub decision: Decision,
+}
+
+/// Deepfake detection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Spoof {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// Prior and costs: target = the voice is bona fide.
+    pub decision: Decision,
+}
+
+/// A Bayes decision on a log-likelihood ratio (natural logarithm) with an inconclusive band around the threshold
+/// `ln(cost_false_accept · (1 − prior) / (cost_miss · prior))`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Decision {
+    /// Prior probability of the target hypothesis, inside (0, 1).
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+    pub prior: f64,
+    /// Cost of rejecting a target, > 0.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub cost_miss: f64,
+    /// Cost of accepting a non-target, > 0.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub cost_false_accept: f64,
+    /// Half width of the inconclusive band, in nats, ≥ 0.
+    #[schemars(range(min = 0))]
+    pub margin: f64,
+}
+
+/// MQTT publishing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mqtt {
+    /// `mqtt://host:1883` or `mqtts://host:8883`; the ports shown are the defaults.
+    #[schemars(regex(pattern = "^mqtts?://"))]
+    pub broker: String,
+    /// First level of every topic.
+    pub prefix: String,
+    /// Client id, unique at the broker; absent: `earwitness-<node>`.
+    pub client_id: Option<String>,
+    /// User name at the broker.
+    pub username: Option<String>,
+    /// File whose first line is the password.
+    pub password_file: Option<PathBuf>,
+    /// PEM file of the authority that signed the broker's certificate; absent: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of our own certificate, for brokers that ask for one; needs `client_key_file`.
+    pub client_cert_file: Option<PathBuf>,
+    /// The key that belongs to `client_cert_file`.
+    pub client_key_file: Option<PathBuf>,
+    /// Seconds between signs of life to the broker, 1 to 65535.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub keep_alive_s: u64,
+    /// Events held in memory while the broker is away, 1 to 1000000; the oldest goes first, counted.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub backlog: usize,
+}
+
+/// Events as JSON lines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Jsonl {
+    /// A file that is appended to, or `-` for standard output.
+    pub path: PathBuf,
+}

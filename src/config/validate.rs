@@ -1,0 +1,255 @@
+//! What a type cannot say: ranges, names, and keys that go together. Comparisons are written so that NaN fails them.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use crate::publish::mqtt::Address;
+
+use super::document::Positions;
+use super::error::Problem;
+use super::{Config, Decision, Input, Mqtt, Pcm, Stream, Window};
+
+/// Channels that a source may have.
+pub(super) const MAX_CHANNELS: u16 = 64;
+
+/// Every problem of a configuration, in the order of its sections.
+pub(super) fn problems(config: &Config, positions: &Positions) -> Vec<Problem> {
+    let mut check = Check {
+        positions,
+        problems: Vec::new(),
+    };
+    check.identifier("node", &config.node);
+    check.filled("models.pack", config.models.pack.as_os_str().is_empty());
+    check.integer("models.workers", config.models.workers, 0..=256);
+    check.streams(&config.streams);
+    check.window(&config.window);
+    check.filled("speaker.store", config.speaker.store.as_os_str().is_empty());
+    check.decision("speaker.decision", &config.speaker.decision);
+    check.decision("spoof.decision", &config.spoof.decision);
+    if let Some(mqtt) = &config.mqtt {
+        check.mqtt(mqtt);
+    }
+    if let Some(jsonl) = &config.jsonl {
+        check.filled("jsonl.path", jsonl.path.as_os_str().is_empty());
+    }
+    check.problems
+}
+
+struct Check<'p> {
+    positions: &'p Positions,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn fail(&mut self, key: &str, message: String) {
+        self.problems.push(self.positions.problem(key, message));
+    }
+
+    fn identifier(&mut self, key: &str, id: &str) {
+        let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if id.is_empty() || !id.chars().all(valid) {
+            self.fail(
+                key,
+                format!("expected letters, digits, `_` and `-` only, found `{id}`"),
+            );
+        }
+    }
+
+    fn filled(&mut self, key: &str, empty: bool) {
+        if empty {
+            self.fail(key, "expected a value, found an empty one".into());
+        }
+    }
+
+    fn integer(&mut self, key: &str, value: usize, range: RangeInclusive<usize>) {
+        if !range.contains(&value) {
+            let (low, high) = range.into_inner();
+            self.fail(key, format!("expected {low} to {high}, found {value}"));
+        }
+    }
+
+    fn number(&mut self, key: &str, value: f64, range: RangeInclusive<f64>) {
+        if !range.contains(&value) {
+            let (low, high) = range.into_inner();
+            self.fail(key, format!("expected {low} to {high}, found {value}"));
+        }
+    }
+
+    fn streams(&mut self, streams: &[Stream]) {
+        let mut seen = BTreeMap::new();
+        let mut stdin = None;
+        for (i, stream) in streams.iter().enumerate() {
+            let key = format!("stream[{i}]");
+            self.identifier(&format!("{key}.id"), &stream.id);
+            if let Some(first) = seen.insert(&stream.id, i) {
+                self.fail(
+                    &format!("{key}.id"),
+                    format!(
+                        "expected a unique id, found `{}`, which stream[{first}] has too",
+                        stream.id
+                    ),
+                );
+            }
+            if matches!(stream.source, Input::Stdin { .. })
+                && let Some(first) = stdin.replace(i)
+            {
+                self.fail(
+                    &format!("{key}.source.kind"),
+                    format!("there is one standard input, and stream[{first}] reads it"),
+                );
+            }
+            self.source(&format!("{key}.source"), &stream.source);
+            if let Some(channel) = stream.channel {
+                let channels = match &stream.source {
+                    Input::Stdin { pcm } | Input::Command { pcm, .. } => pcm.channels,
+                    Input::Mic { .. } | Input::File { .. } => MAX_CHANNELS,
+                };
+                if channel >= channels {
+                    self.fail(
+                        &format!("{key}.channel"),
+                        format!(
+                            "expected less than {channels} (channels count from 0), found {channel}"
+                        ),
+                    );
+                }
+            }
+        }
+    }
+
+    fn source(&mut self, key: &str, source: &Input) {
+        match source {
+            Input::Mic { device } => {
+                let empty = device.as_deref().is_some_and(|name| name.trim().is_empty());
+                self.filled(&format!("{key}.device"), empty);
+            }
+            Input::File { path, speed } => {
+                self.filled(&format!("{key}.path"), path.as_os_str().is_empty());
+                self.number(&format!("{key}.speed"), *speed, 0.0..=1000.0);
+            }
+            Input::Stdin { pcm } => self.pcm(key, pcm),
+            Input::Command { argv, pcm } => {
+                if argv.first().is_none_or(|program| program.is_empty()) {
+                    self.fail(
+                        &format!("{key}.argv"),
+                        "expected a program and its arguments, found none".into(),
+                    );
+                }
+                self.pcm(key, pcm);
+            }
+        }
+    }
+
+    fn pcm(&mut self, key: &str, pcm: &Pcm) {
+        let rate = usize::try_from(pcm.rate).unwrap_or(usize::MAX);
+        self.integer(&format!("{key}.pcm.rate"), rate, 1_000..=384_000);
+        let channels = usize::from(pcm.channels);
+        self.integer(
+            &format!("{key}.pcm.channels"),
+            channels,
+            1..=usize::from(MAX_CHANNELS),
+        );
+    }
+
+    fn window(&mut self, window: &Window) {
+        self.number("window.length_s", window.length_s, 1.0..=10.0);
+        // Against the longest window if the length itself is wrong: one mistake, one message.
+        let longest = if (1.0..=10.0).contains(&window.length_s) {
+            window.length_s
+        } else {
+            10.0
+        };
+        if !(0.1..=longest).contains(&window.hop_s) {
+            self.fail(
+                "window.hop_s",
+                format!(
+                    "expected 0.1 to {longest} (length_s), found {}",
+                    window.hop_s
+                ),
+            );
+        }
+        self.number("window.min_speech", window.min_speech, 0.0..=1.0);
+        self.integer("window.queue", window.queue, 1..=1_000);
+    }
+
+    fn decision(&mut self, key: &str, decision: &Decision) {
+        let prior = decision.prior;
+        if !(prior > 0.0 && prior < 1.0) {
+            self.fail(
+                &format!("{key}.prior"),
+                format!("expected a probability above 0 and below 1, found {prior}"),
+            );
+        }
+        for (name, cost) in [
+            ("cost_miss", decision.cost_miss),
+            ("cost_false_accept", decision.cost_false_accept),
+        ] {
+            if !(cost > 0.0 && cost.is_finite()) {
+                self.fail(
+                    &format!("{key}.{name}"),
+                    format!("expected a finite cost above 0, found {cost}"),
+                );
+            }
+        }
+        let margin = decision.margin;
+        if !(margin >= 0.0 && margin.is_finite()) {
+            self.fail(
+                &format!("{key}.margin"),
+                format!("expected a finite number of nats, 0 or more, found {margin}"),
+            );
+        }
+    }
+
+    fn mqtt(&mut self, mqtt: &Mqtt) {
+        let tls = match mqtt.broker.parse::<Address>() {
+            Ok(address) => address.tls,
+            Err(error) => {
+                self.fail("mqtt.broker", error.to_string());
+                // Unknown: the keys that need TLS are not complained about as well.
+                true
+            }
+        };
+        let prefix = &mqtt.prefix;
+        let levels_filled = prefix.split('/').all(|level| !level.is_empty());
+        if !levels_filled || prefix.starts_with('$') || prefix.contains(['+', '#', '\0']) {
+            self.fail(
+                "mqtt.prefix",
+                format!("expected topic levels without `+`, `#`, a leading `$` or an empty level, found `{prefix}`"),
+            );
+        }
+        self.filled(
+            "mqtt.client_id",
+            mqtt.client_id.as_deref().is_some_and(str::is_empty),
+        );
+        if mqtt.password_file.is_some() && mqtt.username.is_none() {
+            self.fail(
+                "mqtt.password_file",
+                "a password needs a `username` beside it".into(),
+            );
+        }
+        if mqtt.client_cert_file.is_some() != mqtt.client_key_file.is_some() {
+            let (has, lacks) = if mqtt.client_cert_file.is_some() {
+                ("client_cert_file", "client_key_file")
+            } else {
+                ("client_key_file", "client_cert_file")
+            };
+            self.fail(
+                &format!("mqtt.{has}"),
+                format!("expected `{lacks}` beside it: a certificate and its key go together"),
+            );
+        }
+        for (name, set) in [
+            ("ca_file", mqtt.ca_file.is_some()),
+            ("client_cert_file", mqtt.client_cert_file.is_some()),
+        ] {
+            if set && !tls {
+                self.fail(
+                    &format!("mqtt.{name}"),
+                    "is of no use without TLS: expected `broker` to begin with mqtts://".into(),
+                );
+            }
+        }
+        let keep_alive = usize::try_from(mqtt.keep_alive_s).unwrap_or(usize::MAX);
+        self.integer("mqtt.keep_alive_s", keep_alive, 1..=65_535);
+        self.integer("mqtt.backlog", mqtt.backlog, 1..=1_000_000);
+    }
+}

@@ -1,0 +1,140 @@
+//! The spectral view of a window, which the spoof head reads beside the hidden states: MFCC, LFCC and CQCC with their
+//! deltas, normalised over the window. Todisco, Delgado and Evans, "Constant Q cepstral coefficients", CSL 2017.
+
+use ndarray::Array2;
+
+use super::cepstrum::{CEPSTRA, Dct, delta, normalise};
+use super::cqt::{CQT_BINS, Cqt};
+use super::filterbank::{Filterbank, LFCC_FILTERS, MFCC_FILTERS};
+use super::spectrum::{BINS, HOP, PowerSpectrum, WINDOW, frames};
+
+/// Values a frame: three cepstra, each with its first and second delta.
+pub const SPECTRAL_DIM: usize = 3 * FAMILY;
+
+/// Columns of one kind of cepstra: the coefficients, Δ, ΔΔ.
+const FAMILY: usize = 3 * CEPSTRA;
+
+/// Which cepstra; their order is that of the columns of the spectral view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cepstra {
+    /// Of the mel-spaced bank.
+    Mfcc = 0,
+    /// Of the linearly spaced bank.
+    Lfcc = 1,
+    /// Of the constant-Q transform.
+    Cqcc = 2,
+}
+
+/// Computes the spectral view of windows; its buffers are kept from one window to the next.
+pub struct SpectralView {
+    spectrum: PowerSpectrum,
+    mel: Filterbank,
+    linear: Filterbank,
+    cqt: Cqt,
+    mel_dct: Dct,
+    linear_dct: Dct,
+    cqt_dct: Dct,
+    power: [f64; BINS],
+    constant_q: Vec<f64>,
+    /// `[frames, SPECTRAL_DIM]` before normalisation.
+    rows: Vec<f64>,
+}
+
+impl SpectralView {
+    /// Makes filters, kernels and plans.
+    pub fn new() -> Self {
+        Self {
+            spectrum: PowerSpectrum::new(),
+            mel: Filterbank::mfcc(),
+            linear: Filterbank::lfcc(),
+            cqt: Cqt::new(),
+            mel_dct: Dct::new(MFCC_FILTERS, CEPSTRA),
+            linear_dct: Dct::new(LFCC_FILTERS, CEPSTRA),
+            cqt_dct: Dct::new(CQT_BINS, CEPSTRA),
+            power: [0.0; BINS],
+            constant_q: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// The view of one window of samples (±1, finite): `[frames, SPECTRAL_DIM]`, normalised over the window.
+    pub fn compute(&mut self, samples: &[f32]) -> Array2<f32> {
+        self.cepstra_rows(samples);
+        for family in 0..3 {
+            let from = family * FAMILY;
+            delta(&mut self.rows, SPECTRAL_DIM, from, from + CEPSTRA, CEPSTRA);
+            delta(&mut self.rows, SPECTRAL_DIM, from + CEPSTRA, from + 2 * CEPSTRA, CEPSTRA);
+        }
+        let mut out = Vec::with_capacity(self.rows.len());
+        normalise(&self.rows, SPECTRAL_DIM, &mut out);
+        // `normalise` writes a value for each that it reads, so the fallback is never taken.
+        Array2::from_shape_vec((frames(samples.len()), SPECTRAL_DIM), out).unwrap_or_default()
+    }
+
+    /// One kind of cepstra of a signal, neither normalised nor with deltas: `[frames, CEPSTRA]`.
+    pub fn cepstra(&mut self, samples: &[f32], kind: Cepstra) -> Array2<f32> {
+        self.cepstra_rows(samples);
+        let from = kind as usize * FAMILY;
+        Array2::from_shape_fn((frames(samples.len()), CEPSTRA), |(t, c)| {
+            self.rows[t * SPECTRAL_DIM + from + c] as f32
+        })
+    }
+
+    /// Fills the cepstra into their columns of `rows`; the columns of the deltas stay as they were.
+    fn cepstra_rows(&mut self, samples: &[f32]) {
+        self.rows.resize(frames(samples.len()) * SPECTRAL_DIM, 0.0);
+        self.cqt.log_power(samples, &mut self.constant_q);
+        let constant_q = self.constant_q.chunks_exact(CQT_BINS);
+        for (t, (row, constant_q)) in self.rows.chunks_exact_mut(SPECTRAL_DIM).zip(constant_q).enumerate() {
+            let frame = &samples[t * HOP..t * HOP + WINDOW];
+            self.spectrum.power(frame, &mut self.power);
+            let mut mel = [0.0; MFCC_FILTERS];
+            for (out, e) in mel.iter_mut().zip(self.mel.log_energies(&self.power)) {
+                *out = e;
+            }
+            let mut linear = [0.0; LFCC_FILTERS];
+            for (out, e) in linear.iter_mut().zip(self.linear.log_energies(&self.power)) {
+                *out = e;
+            }
+            self.mel_dct.apply(&mel, &mut row[..CEPSTRA]);
+            self.linear_dct.apply(&linear, &mut row[FAMILY..FAMILY + CEPSTRA]);
+            self.cqt_dct.apply(constant_q, &mut row[2 * FAMILY..2 * FAMILY + CEPSTRA]);
+        }
+    }
+}
+
+impl Default for SpectralView {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_and_reuse() {
+        let mut view = SpectralView::new();
+        let signal: Vec<f32> = (0..48_000).map(|n| (n as f32 * 0.05).sin() * 0.3).collect();
+        let first = view.compute(&signal);
+        assert_eq!(first.dim(), (298, SPECTRAL_DIM));
+        assert!(first.iter().all(|x| x.is_finite()));
+        assert_eq!(view.compute(&[0.0; 16_000]).dim(), (98, SPECTRAL_DIM));
+        assert_eq!(view.compute(&[0.0; 10]).dim(), (0, SPECTRAL_DIM));
+        assert_eq!(view.compute(&signal), first);
+    }
+
+    #[test]
+    fn a_level_change_moves_only_c0() {
+        let mut view = SpectralView::new();
+        let loud: Vec<f32> = (0..8_000).map(|n| ((n * n % 9973) as f32 / 9973.0) - 0.5).collect();
+        let soft: Vec<f32> = loud.iter().map(|x| x * 0.5).collect();
+        for kind in [Cepstra::Mfcc, Cepstra::Lfcc, Cepstra::Cqcc] {
+            let (a, b) = (view.cepstra(&loud, kind), view.cepstra(&soft, kind));
+            for ((_, c), x) in (&a - &b).indexed_iter() {
+                assert!(if c == 0 { *x > 1.0 } else { x.abs() < 1e-3 }, "{kind:?} c{c}: {x}");
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The one definition of frames and of the short-time power spectrum that every feature shares.
+
+use std::f64::consts::TAU;
+use std::sync::Arc;
+
+use realfft::num_complex::Complex;
+use realfft::{RealFftPlanner, RealToComplex};
+
+/// Hz. Nothing behind the frontend knows another rate.
+pub const SAMPLE_RATE: u32 = 16_000;
+/// Samples a frame: 25 ms.
+pub const WINDOW: usize = 400;
+/// Samples from one frame to the next: 10 ms.
+pub const HOP: usize = 160;
+/// Points of the Fourier transform; the window is zero-padded to it.
+pub const N_FFT: usize = 512;
+/// Bins of the power spectrum, 0 Hz to half the sample rate.
+pub const BINS: usize = N_FFT / 2 + 1;
+
+/// How many whole frames fit into `samples` samples (edges snipped): 3 s give 298.
+pub const fn frames(samples: usize) -> usize {
+    if samples < WINDOW {
+        0
+    } else {
+        1 + (samples - WINDOW) / HOP
+    }
+}
+
+/// Power spectrum of one frame. Owns its plan and buffers: no allocation after `new`.
+pub struct PowerSpectrum {
+    fft: Arc<dyn RealToComplex<f64>>,
+    window: [f64; WINDOW],
+    input: Vec<f64>,
+    output: Vec<Complex<f64>>,
+    scratch: Vec<Complex<f64>>,
+}
+
+impl PowerSpectrum {
+    /// Plans the transform.
+    pub fn new() -> Self {
+        let fft = RealFftPlanner::<f64>::new().plan_fft_forward(N_FFT);
+        Self {
+            window: std::array::from_fn(|n| hann(n, WINDOW)),
+            input: fft.make_input_vec(),
+            output: fft.make_output_vec(),
+            scratch: fft.make_scratch_vec(),
+            fft,
+        }
+    }
+
+    /// Writes `|X_k|²` of the first [`WINDOW`] samples of `frame` to `power`, unnormalised. A shorter frame is
+    /// zero-padded.
+    pub fn power(&mut self, frame: &[f32], power: &mut [f64; BINS]) {
+        // The transform uses its input as scratch, so the padding has to be written every time.
+        self.input.fill(0.0);
+        for ((x, s), w) in self.input.iter_mut().zip(frame).zip(&self.window) {
+            *x = f64::from(*s) * w;
+        }
+        let done = self
+            .fft
+            .process_with_scratch(&mut self.input, &mut self.output, &mut self.scratch);
+        debug_assert!(done.is_ok(), "buffers were made by the plan");
+        for (p, x) in power.iter_mut().zip(&self.output) {
+            *p = x.norm_sqr();
+        }
+    }
+}
+
+impl Default for PowerSpectrum {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Periodic Hann window of `length` points.
+pub(super) fn hann(n: usize, length: usize) -> f64 {
+    0.5 - 0.5 * (TAU * n as f64 / length as f64).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_counted_as_documented() {
+        assert_eq!(frames(0), 0);
+        assert_eq!(frames(399), 0);
+        assert_eq!(frames(400), 1);
+        assert_eq!(frames(559), 1);
+        assert_eq!(frames(560), 2);
+        assert_eq!(frames(48_000), 298);
+    }
+
+    #[test]
+    fn power_obeys_parseval() {
+        let frame: Vec<f32> = (0..WINDOW).map(|n| (n as f32 * 0.37).sin() * 0.5).collect();
+        let mut power = [0.0; BINS];
+        PowerSpectrum::new().power(&frame, &mut power);
+        let energy: f64 = (0..WINDOW)
+            .map(|n| (f64::from(frame[n]) * hann(n, WINDOW)).powi(2))
+            .sum();
+        let folded: f64 = power[0] + power[BINS - 1] + 2.0 * power[1..BINS - 1].iter().sum::<f64>();
+        assert!((folded / N_FFT as f64 - energy).abs() < 1e-9 * energy);
+    }
+
+    #[test]
+    fn a_sine_peaks_in_its_bin() {
+        let bin = 40;
+        let frame: Vec<f32> = (0..WINDOW)
+            .map(|n| (TAU * (bin * n) as f64 / N_FFT as f64).sin() as f32)
+            .collect();
+        let mut power = [0.0; BINS];
+        PowerSpectrum::new().power(&frame, &mut power);
+        let peak = (0..BINS).max_by(|a, b| power[*a].total_cmp(&power[*b]));
+        assert_eq!(peak, Some(bin));
+        // Amplitude of a windowed sine: half the window's sum, which is WINDOW/2.
+        assert!((power[bin].sqrt() - WINDOW as f64 / 4.0).abs() < 0.5);
+    }
+}

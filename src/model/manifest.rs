@@ -1,0 +1,264 @@
+//! `pack.toml` as types. Unknown keys are errors, but for the accuracy tables, which hold whatever was measured.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::calibration::Calibration;
+use super::error::ModelError;
+use crate::dsp;
+
+/// Layout of the manifest that this version reads.
+const SCHEMA: u32 = 1;
+/// Values of a known answer.
+pub(super) const KNOWN_VALUES: usize = 8;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Manifest {
+    #[allow(dead_code, reason = "read by `Schema` before; here so that it is not an unknown key")]
+    schema: u32,
+    pub name: String,
+    pub version: String,
+    pub licence: String,
+    #[serde(default)]
+    pub description: String,
+    #[serde(default)]
+    pub data: String,
+    audio: Audio,
+    fbank: Fbank,
+    pub encoder: Encoder,
+    pub speaker: Speaker,
+    pub spoof: Spoof,
+    pub vad: Vad,
+}
+
+/// Read on its own first, so that a later layout is named as such instead of by its first unknown key.
+#[derive(Deserialize)]
+struct Schema {
+    schema: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Audio {
+    sample_rate: u32,
+    window_samples: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fbank {
+    mels: usize,
+    low_hz: f64,
+    high_hz: f64,
+    window: usize,
+    hop: usize,
+    n_fft: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Encoder {
+    pub file: String,
+    pub sha256: String,
+    pub layers: usize,
+    pub dim: usize,
+    frame_rate: f64,
+    #[serde(default)]
+    pub accuracy: BTreeMap<String, toml::Value>,
+    pub known_answer: KnownAnswer,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Speaker {
+    pub file: String,
+    pub sha256: String,
+    pub dim: usize,
+    pub calibration: Calibration,
+    #[serde(default)]
+    pub accuracy: BTreeMap<String, toml::Value>,
+    pub known_answer: KnownAnswer,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Spoof {
+    pub file: String,
+    pub sha256: String,
+    spectral_dim: usize,
+    pub calibration: Calibration,
+    #[serde(default)]
+    pub accuracy: BTreeMap<String, toml::Value>,
+    pub known_answer: KnownAnswer,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Vad {
+    pub file: String,
+    pub sha256: String,
+    pub threshold: f32,
+    #[serde(default)]
+    pub accuracy: BTreeMap<String, toml::Value>,
+    pub known_answer: KnownAnswer,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KnownAnswer {
+    /// The first eight values of the flattened output (fewer if it has fewer).
+    pub output: Vec<f64>,
+}
+
+impl Manifest {
+    /// Parses and checks everything that can be checked without the files. `path` is for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ModelError> {
+        let syntax = |e: toml::de::Error| ModelError::Manifest {
+            path: path.into(),
+            reason: e.to_string(),
+        };
+        let Schema { schema } = toml::from_str(text).map_err(syntax)?;
+        if schema != SCHEMA {
+            return Err(unsupported(path, "schema", schema, SCHEMA));
+        }
+        let manifest: Self = toml::from_str(text).map_err(syntax)?;
+        manifest.check(path)?;
+        Ok(manifest)
+    }
+
+    /// Samples of the windows that the heads were calibrated on.
+    pub fn window_samples(&self) -> usize {
+        self.audio.window_samples
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ModelError> {
+        if self.licence.trim().is_empty() {
+            return Err(unsupported(path, "licence", "empty", "the licence of the weights"));
+        }
+        let equal = [
+            ("audio.sample_rate", f64::from(self.audio.sample_rate), f64::from(dsp::SAMPLE_RATE)),
+            ("fbank.mels", self.fbank.mels as f64, dsp::MELS as f64),
+            ("fbank.low_hz", self.fbank.low_hz, dsp::LOW_HZ),
+            ("fbank.high_hz", self.fbank.high_hz, dsp::HIGH_HZ),
+            ("fbank.window", self.fbank.window as f64, dsp::WINDOW as f64),
+            ("fbank.hop", self.fbank.hop as f64, dsp::HOP as f64),
+            ("fbank.n_fft", self.fbank.n_fft as f64, dsp::N_FFT as f64),
+            ("encoder.frame_rate", self.encoder.frame_rate, 50.0),
+            ("spoof.spectral_dim", self.spoof.spectral_dim as f64, dsp::SPECTRAL_DIM as f64),
+        ];
+        for (key, found, expected) in equal {
+            if found != expected {
+                return Err(unsupported(path, key, found, expected));
+            }
+        }
+        let rate = dsp::SAMPLE_RATE as usize;
+        let ranges = [
+            ("audio.window_samples", self.audio.window_samples, rate..=10 * rate),
+            ("encoder.layers", self.encoder.layers, 1..=64),
+            ("encoder.dim", self.encoder.dim, 1..=4096),
+            ("speaker.dim", self.speaker.dim, 1..=4096),
+        ];
+        for (key, found, range) in ranges {
+            if !range.contains(&found) {
+                return Err(unsupported(path, key, found, format!("{} to {}", range.start(), range.end())));
+            }
+        }
+        if !(0.0..=1.0).contains(&self.vad.threshold) {
+            return Err(unsupported(path, "vad.threshold", self.vad.threshold, "0 to 1"));
+        }
+        for (key, c) in [
+            ("speaker.calibration", self.speaker.calibration),
+            ("spoof.calibration", self.spoof.calibration),
+        ] {
+            if !(c.slope.is_finite() && c.slope > 0.0 && c.offset.is_finite()) {
+                let found = format!("slope {}, offset {}", c.slope, c.offset);
+                return Err(unsupported(path, key, found, "a finite slope > 0 and a finite offset"));
+            }
+        }
+        for (key, answer, most) in [
+            ("encoder.known_answer.output", &self.encoder.known_answer, usize::MAX),
+            ("speaker.known_answer.output", &self.speaker.known_answer, self.speaker.dim),
+            ("spoof.known_answer.output", &self.spoof.known_answer, 1),
+            ("vad.known_answer.output", &self.vad.known_answer, usize::MAX),
+        ] {
+            let (found, expected) = (answer.output.len(), KNOWN_VALUES.min(most));
+            if found != expected {
+                return Err(unsupported(path, key, format!("{found} values"), format!("{expected} values")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unsupported(path: &Path, key: &'static str, found: impl ToString, expected: impl ToString) -> ModelError {
+    ModelError::Unsupported {
+        path: path.into(),
+        key,
+        found: found.to_string(),
+        expected: expected.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tiny() -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/packs/tiny/pack.toml");
+        std::fs::read_to_string(path).expect("the tiny pack")
+    }
+
+    fn parse(text: &str) -> Result<Manifest, ModelError> {
+        Manifest::parse(text, Path::new("pack.toml"))
+    }
+
+    #[test]
+    fn each_rule_of_the_contract_is_checked() {
+        parse(&tiny()).expect("the tiny pack is valid");
+        for (old, new, word) in [
+            ("schema = 1", "schema = 2\nfuture = 1", "schema is 2"),
+            ("licence = \"CC0-1.0\"", "licence = \" \"", "licence"),
+            ("mels = 80", "mels = 64", "fbank.mels is 64, expected 80"),
+            ("high_hz = 7600.0", "high_hz = 8000.0", "fbank.high_hz"),
+            ("sample_rate = 16000", "sample_rate = 24000", "audio.sample_rate"),
+            ("window_samples = 48000", "window_samples = 4", "audio.window_samples"),
+            ("frame_rate = 50", "frame_rate = 75", "encoder.frame_rate"),
+            ("spectral_dim = 180", "spectral_dim = 60", "spoof.spectral_dim"),
+            ("threshold = 0.5", "threshold = 1.5", "vad.threshold"),
+            ("slope = 20.0", "slope = -20.0", "speaker.calibration"),
+            ("[audio]", "[audio]\nbits = 16", "unknown field `bits`"),
+            ("[encoder]", "[encoder]\nlayer_norm = true", "unknown field `layer_norm`"),
+        ] {
+            let text = tiny();
+            assert!(text.contains(old), "{old} is not in the tiny pack");
+            let error = parse(&text.replacen(old, new, 1)).expect_err(new).to_string();
+            assert!(error.contains(word), "{new}: {error}");
+        }
+    }
+
+    #[test]
+    fn accuracy_may_hold_anything() {
+        let text = tiny().replace("[vad.accuracy]", "[vad.accuracy]\nroc_auc = 0.99\ntested_on = \"dev\"");
+        assert_eq!(parse(&text).expect("extra measures").vad.accuracy.len(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_error_or_a_manifest(text in ".{0,400}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn any_damage_is_an_error_or_a_manifest(at in 0usize..2000, byte in 0x20u8..0x7f) {
+            let mut text = tiny().into_bytes();
+            let at = at % text.len();
+            text[at] = byte;
+            let _ = parse(&String::from_utf8_lossy(&text));
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! A pack on disk: manifest read, every file inside the folder, of sane size and of the promised hash.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::calibration::Calibration;
+use super::error::ModelError;
+use super::manifest::Manifest;
+
+/// The largest model file that is loaded, bytes.
+const FILE_LIMIT: u64 = 512 << 20;
+/// The largest manifest, bytes.
+const MANIFEST_LIMIT: u64 = 1 << 20;
+
+/// One of the models in a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Voice activity.
+    Vad,
+    /// Hidden states.
+    Encoder,
+    /// Speaker embedding.
+    Speaker,
+    /// Bona fide or spoof.
+    Spoof,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Vad, Self::Encoder, Self::Speaker, Self::Spoof];
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Vad => "vad",
+            Self::Encoder => "encoder",
+            Self::Speaker => "speaker",
+            Self::Spoof => "spoof",
+        })
+    }
+}
+
+/// One measured number of a pack, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accuracy {
+    /// Of which model.
+    pub part: Part,
+    /// Name of the measure, as the exporter wrote it: `eer_3s_percent`.
+    pub measure: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// A pack whose manifest and files were checked. Cheap to keep: the files are read again by each `Models::open`.
+#[derive(Debug, Clone)]
+pub struct Pack {
+    folder: PathBuf,
+    manifest: Manifest,
+    hash: String,
+}
+
+impl Pack {
+    /// Reads `pack.toml` in `folder` and checks the contract and every file's hash. Reads all files once.
+    pub fn load(folder: &Path) -> Result<Self, ModelError> {
+        let path = folder.join("pack.toml");
+        let text = std::fs::metadata(&path)
+            .and_then(|m| match m.len() {
+                0..=MANIFEST_LIMIT => std::fs::read_to_string(&path),
+                bytes => Err(std::io::Error::other(format!("{bytes} bytes is too large for a manifest"))),
+            })
+            .map_err(|source| read_error(&path, source))?;
+        let manifest = Manifest::parse(&text, &path)?;
+        let hash = binding_hash(&manifest);
+        let pack = Self {
+            folder: folder.canonicalize().map_err(|source| read_error(folder, source))?,
+            manifest,
+            hash,
+        };
+        for part in Part::ALL {
+            pack.visit(part, |_| {})?;
+        }
+        Ok(pack)
+    }
+
+    /// The pack's name.
+    pub fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    /// The pack's version.
+    pub fn version(&self) -> &str {
+        &self.manifest.version
+    }
+
+    /// Licence of the weights.
+    pub fn licence(&self) -> &str {
+        &self.manifest.licence
+    }
+
+    /// What it is, for people; may be empty.
+    pub fn description(&self) -> &str {
+        &self.manifest.description
+    }
+
+    /// What the weights were trained on, for people; may be empty.
+    pub fn data(&self) -> &str {
+        &self.manifest.data
+    }
+
+    /// Hex SHA-256 over the encoder's and the speaker head's hashes: embeddings of packs with the same value can be
+    /// compared, others cannot. Enrolments are bound to it.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Hex SHA-256 of a model file.
+    pub fn file_hash(&self, part: Part) -> &str {
+        self.file(part).1
+    }
+
+    /// Length of the windows that the heads were trained and calibrated on, samples at 16 kHz.
+    pub fn window_samples(&self) -> usize {
+        self.manifest.window_samples()
+    }
+
+    /// Values of a speaker embedding.
+    pub fn embedding_dim(&self) -> usize {
+        self.manifest.speaker.dim
+    }
+
+    /// From cosine to log-likelihood ratio, same person against another.
+    pub fn speaker_calibration(&self) -> Calibration {
+        self.manifest.speaker.calibration
+    }
+
+    /// From the spoof head's score to log-likelihood ratio, bona fide against spoof.
+    pub fn spoof_calibration(&self) -> Calibration {
+        self.manifest.spoof.calibration
+    }
+
+    /// From which probability on a 20 ms frame counts as speech.
+    pub fn speech_threshold(&self) -> f32 {
+        self.manifest.vad.threshold
+    }
+
+    /// Everything that was measured, in the order of [`Part::ALL`].
+    pub fn accuracy(&self) -> Vec<Accuracy> {
+        let m = &self.manifest;
+        let tables = [&m.vad.accuracy, &m.encoder.accuracy, &m.speaker.accuracy, &m.spoof.accuracy];
+        let rows = Part::ALL.into_iter().zip(tables).flat_map(|(part, table)| {
+            table.iter().map(move |(measure, value)| Accuracy {
+                part,
+                measure: measure.clone(),
+                value: value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+            })
+        });
+        rows.collect()
+    }
+
+    pub(super) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The bytes of a model, checked again: what a session gets is what was hashed, whatever happened to the file since.
+    pub(super) fn read(&self, part: Part) -> Result<Vec<u8>, ModelError> {
+        let mut bytes = Vec::new();
+        self.visit(part, |block| bytes.extend_from_slice(block))?;
+        Ok(bytes)
+    }
+
+    fn file(&self, part: Part) -> (&str, &str) {
+        let m = &self.manifest;
+        match part {
+            Part::Vad => (&m.vad.file, &m.vad.sha256),
+            Part::Encoder => (&m.encoder.file, &m.encoder.sha256),
+            Part::Speaker => (&m.speaker.file, &m.speaker.sha256),
+            Part::Spoof => (&m.spoof.file, &m.spoof.sha256),
+        }
+    }
+
+    /// Shows a file's bytes block by block to `visitor`; an error if they are not those that the manifest promises.
+    fn visit(&self, part: Part, mut visitor: impl FnMut(&[u8])) -> Result<(), ModelError> {
+        let (name, expected) = self.file(part);
+        let path = self.resolve(part, name)?;
+        let failed = |source| read_error(&path, source);
+        let file = File::open(&path).map_err(failed)?;
+        let meta = file.metadata().map_err(failed)?;
+        if !meta.is_file() {
+            return Err(failed(std::io::Error::other("not a regular file")));
+        }
+        if meta.len() > FILE_LIMIT {
+            return Err(ModelError::TooLarge {
+                path,
+                bytes: meta.len(),
+                limit: FILE_LIMIT,
+            });
+        }
+        // A file that grows meanwhile is cut off here and fails its hash.
+        let mut file = file.take(FILE_LIMIT);
+        let (mut hasher, mut block) = (Sha256::new(), vec![0; 1 << 16]);
+        loop {
+            match file.read(&mut block).map_err(failed)? {
+                0 => break,
+                n => {
+                    hasher.update(&block[..n]);
+                    visitor(&block[..n]);
+                }
+            }
+        }
+        let found = hex(&hasher.finalize());
+        if found.eq_ignore_ascii_case(expected) {
+            Ok(())
+        } else {
+            Err(ModelError::Hash {
+                path,
+                expected: expected.to_owned(),
+                found,
+            })
+        }
+    }
+
+    /// The path of a file that the manifest names, which must lie inside the folder also after links are followed.
+    fn resolve(&self, part: Part, name: &str) -> Result<PathBuf, ModelError> {
+        let outside = || ModelError::Outside {
+            part,
+            file: name.to_owned(),
+        };
+        let relative = Path::new(name);
+        let plain = relative.components().all(|c| matches!(c, Component::Normal(_)));
+        if name.is_empty() || !plain {
+            return Err(outside());
+        }
+        let path = self.folder.join(relative);
+        let real = path.canonicalize().map_err(|source| read_error(&path, source))?;
+        if real.starts_with(&self.folder) { Ok(real) } else { Err(outside()) }
+    }
+}
+
+fn read_error(path: &Path, source: std::io::Error) -> ModelError {
+    ModelError::Read {
+        path: path.into(),
+        source,
+    }
+}
+
+fn binding_hash(manifest: &Manifest) -> String {
+    let text = format!(
+        "earwitness embedding\nencoder {}\nspeaker {}\n",
+        manifest.encoder.sha256.to_ascii_lowercase(),
+        manifest.speaker.sha256.to_ascii_lowercase()
+    );
+    hex(&Sha256::digest(text))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,286 @@
+//! The models of a pack as one engine worker owns them: opened against the contract, proven on their known answers, and
+//! called with typed shapes.
+
+use ndarray::{Array3, ArrayView2, ArrayView3, CowArray, Ix2};
+
+use super::error::ModelError;
+use super::manifest::{KNOWN_VALUES, KnownAnswer};
+use super::net::{Contract, Device, Net, cuda_works};
+use super::pack::{Pack, Part};
+use super::runtime::Runtime;
+use crate::config::Provider;
+use crate::dsp::{MELS, SPECTRAL_DIM, frames};
+
+/// The most frames (10 ms) of one call: a minute.
+const MOST_FRAMES: usize = 6000;
+
+/// Hidden states of one window, read by every head.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hidden {
+    states: Array3<f32>,
+}
+
+impl Hidden {
+    /// `[layers, frames of 20 ms, dim]`; layer 0 is what enters the first layer.
+    pub fn view(&self) -> ArrayView3<'_, f32> {
+        self.states.view()
+    }
+
+    /// Frames of 20 ms.
+    pub fn frames(&self) -> usize {
+        self.states.dim().1
+    }
+
+    /// The states of these frames alone, clamped to those that there are.
+    pub fn span(&self, frames: std::ops::Range<usize>) -> Self {
+        let end = frames.end.min(self.frames());
+        let start = frames.start.min(end);
+        Self { states: self.states.slice(ndarray::s![.., start..end, ..]).to_owned() }
+    }
+}
+
+/// Sessions of one worker. `Send`, used by one thread at a time.
+pub struct Models {
+    vad: Net,
+    encoder: Net,
+    speaker: Net,
+    spoof: Option<Net>,
+    device: Device,
+    layers: usize,
+    dim: usize,
+    embedding_dim: usize,
+}
+
+impl Models {
+    /// Opens all models of a pack. Each file's hash is checked again, its inputs and outputs are held to the contract,
+    /// and it must reproduce its known answer.
+    pub fn open(runtime: &Runtime, pack: &Pack, provider: Provider) -> Result<Self, ModelError> {
+        Self::open_parts(runtime, pack, provider, true)
+    }
+
+    /// The same without the spoof head, for a daemon that does not use it: [`Models::genuine`] then is an error.
+    pub fn open_without_spoof(runtime: &Runtime, pack: &Pack, provider: Provider) -> Result<Self, ModelError> {
+        Self::open_parts(runtime, pack, provider, false)
+    }
+
+    fn open_parts(runtime: &Runtime, pack: &Pack, provider: Provider, spoof: bool) -> Result<Self, ModelError> {
+        let device = choose(runtime, provider)?;
+        let m = pack.manifest();
+        let (layers, dim) = (m.encoder.layers, m.encoder.dim);
+        let fbank = || ("fbank", vec![-1, -1, MELS as i64]);
+        let hidden = || ("hidden", vec![-1, layers as i64, -1, dim as i64]);
+        let net = |part, inputs, output| {
+            Net::open(runtime, &pack.read(part)?, device, Contract { part, inputs, output })
+        };
+        let mut models = Self {
+            vad: net(Part::Vad, vec![fbank()], ("speech", vec![-1, -1]))?,
+            encoder: net(Part::Encoder, vec![fbank()], hidden())?,
+            speaker: net(
+                Part::Speaker,
+                vec![hidden()],
+                ("embedding", vec![-1, m.speaker.dim as i64]),
+            )?,
+            spoof: match spoof {
+                true => {
+                    let spectral = ("spectral", vec![-1, -1, SPECTRAL_DIM as i64]);
+                    Some(net(Part::Spoof, vec![hidden(), spectral], ("score", vec![-1]))?)
+                }
+                false => None,
+            },
+            device,
+            layers,
+            dim,
+            embedding_dim: m.speaker.dim,
+        };
+        models.prove(pack)?;
+        tracing::debug!(pack = pack.name(), version = pack.version(), provider = %device, "models opened");
+        Ok(models)
+    }
+
+    /// Where the models really run, whatever was asked for.
+    pub fn provider(&self) -> Device {
+        self.device
+    }
+
+    /// Speech probability of each 20 ms frame, from log-mel features `[T, 80]`: `T/2` values in 0 to 1.
+    pub fn speech(&mut self, fbank: ArrayView2<f32>) -> Result<Vec<f32>, ModelError> {
+        let fbank = features(Part::Vad, &fbank, MELS)?;
+        let (shape, data) = ([1, fbank.nrows(), MELS], contiguous(&fbank));
+        let speech = self.vad.run(&[(&shape, data)], &[1, shape[1] / 2], <[f32]>::to_vec)?;
+        match speech.iter().find(|p| !(-1e-3..=1.001).contains(*p)) {
+            Some(found) => Err(ModelError::Output {
+                part: Part::Vad,
+                expected: "probabilities from 0 to 1",
+                found: *found,
+            }),
+            None => Ok(speech),
+        }
+    }
+
+    /// Hidden states of a window, from log-mel features `[T, 80]`: `[layers, T/2, dim]`.
+    pub fn encode(&mut self, fbank: ArrayView2<f32>) -> Result<Hidden, ModelError> {
+        let fbank = features(Part::Encoder, &fbank, MELS)?;
+        let (shape, data) = ([1, fbank.nrows(), MELS], contiguous(&fbank));
+        let out = (self.layers, shape[1] / 2, self.dim);
+        let states = self.encoder.run(&[(&shape, data)], &[1, out.0, out.1, out.2], <[f32]>::to_vec)?;
+        let states = Array3::from_shape_vec(out, states).map_err(|e| ModelError::Run {
+            part: Part::Encoder,
+            reason: e.to_string(),
+        })?;
+        Ok(Hidden { states })
+    }
+
+    /// Speaker embedding of a window: as many values as the pack's [`Pack::embedding_dim`], L2 norm 1, so that the dot
+    /// product of two is their cosine.
+    pub fn embed(&mut self, hidden: &Hidden) -> Result<Vec<f32>, ModelError> {
+        let (shape, data) = self.states(Part::Speaker, hidden)?;
+        let embedding = self.speaker.run(&[(&shape, data)], &[1, self.embedding_dim], <[f32]>::to_vec)?;
+        let norm = embedding.iter().map(|x| x * x).sum::<f32>().sqrt();
+        if (norm - 1.0).abs() < 1e-3 {
+            Ok(embedding)
+        } else {
+            Err(ModelError::Output {
+                part: Part::Speaker,
+                expected: "an embedding of L2 norm 1",
+                found: norm,
+            })
+        }
+    }
+
+    /// Score of the spoof head, higher = bona fide, from the hidden states of a window and its spectral view
+    /// `[T, 180]`, T being the frames that the hidden states were made of.
+    pub fn genuine(&mut self, hidden: &Hidden, spectral: ArrayView2<f32>) -> Result<f32, ModelError> {
+        let part = Part::Spoof;
+        let (shape, data) = self.states(part, hidden)?;
+        let spectral = features(part, &spectral, SPECTRAL_DIM)?;
+        if spectral.nrows() / 2 != shape[2] {
+            return Err(ModelError::Input {
+                part,
+                expected: format!("a spectral view of the same window ({} frames)", 2 * shape[2]),
+                found: format!("{} frames", spectral.nrows()),
+            });
+        }
+        let spectral_shape = [1, spectral.nrows(), SPECTRAL_DIM];
+        let inputs = [(&shape[..], data), (&spectral_shape[..], contiguous(&spectral))];
+        let net = self.spoof.as_mut().ok_or(ModelError::NotOpen { part })?;
+        net.run(&inputs, &[1], |score| score[0])
+    }
+
+    /// The shape with its batch axis, and the values.
+    fn states<'h>(&self, part: Part, hidden: &'h Hidden) -> Result<([usize; 4], &'h [f32]), ModelError> {
+        let (layers, frames, dim) = hidden.states.dim();
+        match hidden.states.as_slice() {
+            Some(data) if (layers, dim) == (self.layers, self.dim) => Ok(([1, layers, frames, dim], data)),
+            _ => Err(ModelError::Input {
+                part,
+                expected: format!("hidden states of this pack [{}, T, {}]", self.layers, self.dim),
+                found: format!("[{layers}, {frames}, {dim}]"),
+            }),
+        }
+    }
+
+    /// Runs each model on the input that `docs/pack.md` gives and compares with the manifest.
+    fn prove(&mut self, pack: &Pack) -> Result<(), ModelError> {
+        let m = pack.manifest();
+        // Three seconds, whatever the pack's window.
+        let long = frames(3 * crate::dsp::SAMPLE_RATE as usize);
+        let short = long / 2;
+        let fbank = wave(long * MELS, 3.0, -8.0);
+        let hidden = wave(self.layers * short * self.dim, 1.0, 0.0);
+        let spectral = wave(long * SPECTRAL_DIM, 1.0, 0.0);
+        let fbank = (&[1, long, MELS][..], &fbank[..]);
+        let hidden = (&[1, self.layers, short, self.dim][..], &hidden[..]);
+        let spectral = (&[1, long, SPECTRAL_DIM][..], &spectral[..]);
+        let first = |values: &[f32]| values.iter().take(KNOWN_VALUES).copied().collect::<Vec<_>>();
+        let found = self.vad.run(&[fbank], &[1, short], first)?;
+        compare(Part::Vad, &m.vad.known_answer, &found)?;
+        let found = self.encoder.run(&[fbank], &[1, self.layers, short, self.dim], first)?;
+        compare(Part::Encoder, &m.encoder.known_answer, &found)?;
+        let found = self.speaker.run(&[hidden], &[1, self.embedding_dim], first)?;
+        compare(Part::Speaker, &m.speaker.known_answer, &found)?;
+        if let Some(spoof) = &mut self.spoof {
+            let found = spoof.run(&[hidden, spectral], &[1], first)?;
+            compare(Part::Spoof, &m.spoof.known_answer, &found)?;
+        }
+        Ok(())
+    }
+}
+
+fn choose(runtime: &Runtime, provider: Provider) -> Result<Device, ModelError> {
+    match provider {
+        Provider::Cpu => Ok(Device::Cpu),
+        Provider::Cuda => cuda_works(runtime).map(|()| Device::Cuda),
+        Provider::Auto => match cuda_works(runtime) {
+            Ok(()) => Ok(Device::Cuda),
+            Err(e) => {
+                tracing::warn!("models run on the CPU: {e}");
+                Ok(Device::Cpu)
+            }
+        },
+    }
+}
+
+/// Features of `[2 to MOST_FRAMES, columns]`, in memory order.
+fn features<'a>(
+    part: Part,
+    features: &'a ArrayView2<f32>,
+    columns: usize,
+) -> Result<CowArray<'a, f32, Ix2>, ModelError> {
+    if features.ncols() != columns || !(2..=MOST_FRAMES).contains(&features.nrows()) {
+        return Err(ModelError::Input {
+            part,
+            expected: format!("2 to {MOST_FRAMES} frames of {columns} values"),
+            found: format!("{:?}", features.dim()),
+        });
+    }
+    Ok(features.as_standard_layout())
+}
+
+/// The values of an array in standard layout, which [`features`] made sure of.
+fn contiguous<'a>(features: &'a CowArray<'_, f32, Ix2>) -> &'a [f32] {
+    features.as_slice().unwrap_or_default()
+}
+
+/// `sin(0.1·i)·scale + offset` in f64, rounded.
+fn wave(length: usize, scale: f64, offset: f64) -> Vec<f32> {
+    (0..length).map(|i| ((0.1 * i as f64).sin() * scale + offset) as f32).collect()
+}
+
+fn compare(part: Part, known: &KnownAnswer, found: &[f32]) -> Result<(), ModelError> {
+    for (index, (expected, found)) in known.output.iter().zip(found).enumerate() {
+        let found = f64::from(*found);
+        // Written so that a NaN in the manifest is a difference.
+        if !((found - expected).abs() <= 1e-3 * expected.abs().max(1.0)) {
+            return Err(ModelError::KnownAnswer {
+                part,
+                index,
+                expected: *expected,
+                found,
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_can_move_to_their_worker() {
+        fn is_send<T: Send>() {}
+        is_send::<Models>();
+    }
+
+    #[test]
+    fn a_known_answer_within_tolerance_passes() {
+        let known = KnownAnswer {
+            output: vec![100.0, 0.0],
+        };
+        assert!(compare(Part::Vad, &known, &[100.09, 0.0009]).is_ok());
+        assert!(compare(Part::Vad, &known, &[100.2, 0.0]).is_err());
+        assert!(compare(Part::Vad, &known, &[100.0, 0.0011]).is_err());
+        let broken = KnownAnswer { output: vec![f64::NAN] };
+        assert!(compare(Part::Vad, &broken, &[0.0]).is_err());
+    }
+}

@@ -1,0 +1,59 @@
+//! One connection attempt, for `doctor`.
+
+use std::time::{Duration, Instant};
+
+use rumqttc::{AsyncClient, Event, Outgoing, Packet};
+
+use super::link::{explain, network};
+use super::options::{MqttError, Options};
+use crate::config;
+
+/// Connects as configured, but under a client id of its own, so that a daemon that runs is not thrown out, and
+/// leaves again. Returns what a person would want to read. Takes `timeout` at most. Not for async code.
+///
+/// # Errors
+/// [`MqttError`]: what is wrong with the configuration, or why the broker did not accept us.
+pub fn probe(config: &config::Mqtt, timeout: Duration) -> Result<String, MqttError> {
+    let mut options = Options::new(config, "probe")?;
+    options.client_id = format!("earwitness-probe-{}", std::process::id());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(MqttError::Runtime)?;
+    let outcome = runtime.block_on(async {
+        tokio::time::timeout(timeout, attempt(&options))
+            .await
+            .unwrap_or_else(|_| {
+                let (at, s) = (&options.address, timeout.as_secs_f64());
+                Err(MqttError::Unreachable(format!(
+                    "{at} did not answer within {s} s"
+                )))
+            })
+    });
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn attempt(options: &Options) -> Result<String, MqttError> {
+    let start = Instant::now();
+    let (client, mut eventloop) = AsyncClient::new(options.connection()?, 8);
+    eventloop.set_network_options(network());
+    let failed = |e| MqttError::Unreachable(explain(&e, options).text);
+    let mut accepted = None;
+    loop {
+        match eventloop.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                accepted = Some(start.elapsed());
+                if client.try_disconnect().is_err() {
+                    break;
+                }
+            }
+            Ok(Event::Outgoing(Outgoing::Disconnect)) => break,
+            Ok(_) => {}
+            Err(_) if accepted.is_some() => break,
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let ms = accepted.unwrap_or_default().as_millis();
+    Ok(format!("{} accepted us in {ms} ms", options.address))
+}

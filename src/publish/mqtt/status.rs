@@ -1,0 +1,44 @@
+//! What the rest of the program may see of the MQTT link.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A snapshot. All counts are since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Status {
+    /// Whether the broker has accepted us and the connection stands.
+    pub connected: bool,
+    /// Times that the broker accepted us.
+    pub connections: u64,
+    /// Events written to the socket, repeats and windows included.
+    pub published: u64,
+    /// Events (QoS 1) that the broker acknowledged.
+    pub acked: u64,
+    /// Events lost because the backlog was full; the oldest go first.
+    pub dropped: u64,
+    /// Events that could not be sent at all: too large, a number that JSON cannot hold, a bad stream name.
+    pub invalid: u64,
+    /// Windows (QoS 0) skipped because there was no connection or it was slow.
+    pub windows_skipped: u64,
+    /// Events that wait for the broker's acknowledgement.
+    pub pending: u64,
+    /// What went wrong last, in words for a person; stays after it was mended.
+    pub last_error: Option<String>,
+}
+
+/// Shared with the link's thread.
+#[derive(Debug, Clone, Default)]
+pub struct StatusHandle(Arc<Mutex<Status>>);
+
+impl StatusHandle {
+    /// The latest snapshot.
+    pub fn get(&self) -> Status {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

@@ -65,3 +65,21 @@ pub enum SourceError {
         reason: String,
     },
 }
+
+impl SourceError {
+    /// Content that cannot be used: `reason` says what was expected, what was found and what to do.
+    pub(crate) fn unusable(what: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Unusable {
+            what: what.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The operating system refused.
+    pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Self {
+        Self::Io {
+            what: what.into(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! One channel from any rate to the output rate, in blocks of any size, with the filter's delay taken out: output sample
+//! `n` lies at the time `n / rate_out` of the input. How the input was cut makes no difference to a single bit.
+
+use audioadapter_buffers::direct::InterleavedSlice;
+use rubato::{
+    Async, Fft, FixedAsync, FixedSync, Indexing, SincInterpolationParameters, WindowFunction,
+};
+
+/// Wanted block of the FFT resampler, in seconds. 40 ms keep the pass band flat to 7.66 kHz at 16 kHz (the features use
+/// up to 7.6 kHz) at a delay of 20 ms.
+const BLOCK_S: f64 = 0.04;
+
+/// Longest block of the FFT resampler, in seconds. Rates with little in common (44 099 and 16 000 Hz) would need blocks
+/// of a second; they take the sinc resampler instead.
+const LONGEST_BLOCK_S: f64 = 0.1;
+
+/// A streaming resampler of one channel.
+pub(crate) struct Resampler {
+    engine: Option<Box<dyn rubato::Resampler<f32>>>,
+    pending: Vec<f32>,
+    scratch: Vec<f32>,
+    /// Output samples that the filter's delay still puts in front.
+    skip: usize,
+}
+
+impl Resampler {
+    /// From `rate_in` to `rate_out` Hz.
+    ///
+    /// # Errors
+    /// What rubato says; the rates are checked before, so none is known.
+    pub(crate) fn new(rate_in: u32, rate_out: u32) -> Result<Self, String> {
+        let engine = if rate_in == rate_out {
+            None
+        } else {
+            Some(engine(rate_in, rate_out).map_err(|e| e.to_string())?)
+        };
+        let skip = engine.as_ref().map_or(0, |e| e.output_delay());
+        let scratch = engine.as_ref().map_or(0, |e| e.output_frames_max());
+        Ok(Self {
+            engine,
+            pending: Vec::new(),
+            scratch: vec![0.0; scratch],
+            skip,
+        })
+    }
+
+    /// Takes samples and appends what is complete.
+    pub(crate) fn push(&mut self, input: &[f32], out: &mut Vec<f32>) -> Result<(), String> {
+        let Some(engine) = &mut self.engine else {
+            out.extend_from_slice(input);
+            return Ok(());
+        };
+        self.pending.extend_from_slice(input);
+        let mut used = 0;
+        loop {
+            let need = engine.input_frames_next();
+            let Some(block) = self.pending.get(used..used + need) else {
+                break;
+            };
+            run(
+                engine.as_mut(),
+                block,
+                None,
+                &mut self.scratch,
+                &mut self.skip,
+                out,
+            )?;
+            used += need;
+        }
+        self.pending.drain(..used);
+        Ok(())
+    }
+
+    /// Ends a segment: appends exactly `wanted` more samples, what the filter still holds, and forgets everything.
+    pub(crate) fn finish(&mut self, wanted: usize, out: &mut Vec<f32>) -> Result<(), String> {
+        let end = out.len() + wanted;
+        if let Some(engine) = &mut self.engine {
+            let mut left = std::mem::take(&mut self.pending);
+            while out.len() < end {
+                let need = engine.input_frames_next();
+                let partial = left.len().min(need);
+                run(
+                    engine.as_mut(),
+                    &left[..partial],
+                    Some(partial),
+                    &mut self.scratch,
+                    &mut self.skip,
+                    out,
+                )?;
+                left.drain(..partial);
+            }
+            engine.reset();
+            self.skip = engine.output_delay();
+        }
+        out.resize(end, 0.0);
+        Ok(())
+    }
+}
+
+fn engine(
+    rate_in: u32,
+    rate_out: u32,
+) -> Result<Box<dyn rubato::Resampler<f32>>, rubato::ResamplerConstructionError> {
+    let unit = (rate_in / gcd(rate_in, rate_out)) as usize;
+    let seconds = unit as f64 / f64::from(rate_in);
+    if seconds <= LONGEST_BLOCK_S {
+        let units = ((BLOCK_S / seconds).round() as usize).max(1);
+        let fft = Fft::<f32>::new_custom(
+            rate_in as usize,
+            rate_out as usize,
+            unit * units,
+            1,
+            1,
+            WindowFunction::BlackmanHarris2,
+            FixedSync::Both,
+        )?;
+        return Ok(Box::new(fft));
+    }
+    // When decimating, the filter has to span as many output samples as it does otherwise.
+    let decimation = (rate_in as usize).div_ceil(rate_out as usize).clamp(1, 16);
+    let parameters =
+        SincInterpolationParameters::new(256 * decimation, WindowFunction::BlackmanHarris2);
+    let sinc = Async::<f32>::new_sinc(
+        f64::from(rate_out) / f64::from(rate_in),
+        1.0,
+        &parameters,
+        ((f64::from(rate_in) * BLOCK_S / 2.0) as usize).max(16),
+        1,
+        FixedAsync::Input,
+    )?;
+    Ok(Box::new(sinc))
+}
+
+fn run(
+    engine: &mut dyn rubato::Resampler<f32>,
+    input: &[f32],
+    partial: Option<usize>,
+    scratch: &mut [f32],
+    skip: &mut usize,
+    out: &mut Vec<f32>,
+) -> Result<(), String> {
+    let frames = scratch.len();
+    let source = InterleavedSlice::new(input, 1, input.len()).map_err(|e| e.to_string())?;
+    let mut sink = InterleavedSlice::new_mut(scratch, 1, frames).map_err(|e| e.to_string())?;
+    let indexing = partial.map(|n| Indexing::new().partial_len(n));
+    let (_, made) = engine
+        .process_into_buffer(&source, &mut sink, indexing.as_ref())
+        .map_err(|e| e.to_string())?;
+    let dropped = made.min(*skip);
+    *skip -= dropped;
+    out.extend_from_slice(&scratch[dropped..made]);
+    Ok(())
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resample(rate_in: u32, input: &[f32]) -> Vec<f32> {
+        let mut r = Resampler::new(rate_in, 16_000).unwrap();
+        let mut out = Vec::new();
+        r.push(input, &mut out).unwrap();
+        let wanted = (input.len() as f64 * 16_000.0 / f64::from(rate_in)).round() as usize;
+        r.finish(wanted - out.len(), &mut out).unwrap();
+        out
+    }
+
+    fn tone(rate: u32, hertz: f64) -> Vec<f32> {
+        (0..rate)
+            .map(|n| {
+                (0.5 * (std::f64::consts::TAU * hertz * f64::from(n) / f64::from(rate)).sin())
+                    as f32
+            })
+            .collect()
+    }
+
+    /// A tone must come out as the tone sampled at 16 kHz: frequency, amplitude and time in one comparison.
+    fn worst_error(rate: u32, hertz: f64) -> f32 {
+        let (out, ideal) = (resample(rate, &tone(rate, hertz)), tone(16_000, hertz));
+        assert_eq!(out.len(), ideal.len());
+        // The ends see the silence around the clip.
+        let inner = 1_600..14_400;
+        out[inner.clone()]
+            .iter()
+            .zip(&ideal[inner])
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn a_tone_keeps_frequency_amplitude_and_time() {
+        for rate in [
+            8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000,
+        ] {
+            let error = worst_error(rate, 1_000.0);
+            assert!(error < 2e-4, "{rate} Hz: {error}");
+        }
+    }
+
+    #[test]
+    fn odd_rates_take_the_sinc_resampler_and_are_as_right() {
+        for rate in [1_009, 7_919, 15_999, 44_099, 47_999, 383_987] {
+            let hertz = if rate < 4_000 { 200.0 } else { 1_000.0 };
+            let error = worst_error(rate, hertz);
+            assert!(error < 2e-3, "{rate} Hz: {error}");
+        }
+    }
+
+    #[test]
+    fn the_band_of_the_features_passes_and_what_would_alias_does_not() {
+        for rate in [44_100, 48_000] {
+            assert!(
+                worst_error(rate, 7_500.0) < 5e-3,
+                "{}",
+                worst_error(rate, 7_500.0)
+            );
+            let alias = resample(rate, &tone(rate, 9_000.0));
+            let peak = alias[1_600..14_400]
+                .iter()
+                .fold(0.0f32, |m, x| m.max(x.abs()));
+            assert!(peak < 5e-4, "{rate} Hz: {peak}");
+        }
+    }
+
+    #[test]
+    fn finishing_forgets_the_past() {
+        let mut r = Resampler::new(48_000, 16_000).unwrap();
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        for out in [&mut first, &mut second] {
+            r.push(&tone(48_000, 440.0)[..10_000], out).unwrap();
+            let held = 3_333 - out.len();
+            r.finish(held, out).unwrap();
+        }
+        assert_eq!(first.len(), 3_333);
+        assert_eq!(first, second);
+    }
+}

@@ -1,0 +1,35 @@
+//! Raw PCM on standard input. There is one of it: a second stream that wants it is refused.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::config::{Input, Pcm};
+
+use super::SourceError;
+use super::open::{Kind, Opened};
+use super::reader::PipeSource;
+
+pub(super) const KIND: Kind = Kind {
+    name: "stdin",
+    open: |input| match input {
+        Input::Stdin { pcm } => Some(open(pcm)),
+        _ => None,
+    },
+};
+
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+fn open(pcm: &Pcm) -> Opened {
+    if TAKEN.swap(true, Ordering::AcqRel) {
+        return Err(SourceError::unusable(
+            "standard input",
+            "expected one stream to read it, found a second; remove one of the streams of kind \"stdin\"",
+        ));
+    }
+    match PipeSource::new("standard input", std::io::stdin(), pcm) {
+        Ok(source) => Ok(Box::new(source)),
+        Err(e) => {
+            TAKEN.store(false, Ordering::Release);
+            Err(e)
+        }
+    }
+}

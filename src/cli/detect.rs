@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, anyhow};
 use crate::task::Policy;
+use anyhow::{Context, anyhow};
 use serde_json::json;
 
 use super::workbench::Workbench;
@@ -32,11 +32,20 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let windows: Vec<(f64, f64, verdict::Part)> = scores
         .iter()
         .filter_map(|s| s.utterance.as_ref())
-        .filter_map(|u| Some((u.start_s, u.end_s, verdict::Part::new(calibration.llr(f64::from(u.genuine?)), &policy))))
+        .filter_map(|u| {
+            Some((
+                u.start_s,
+                u.end_s,
+                verdict::Part::new(calibration.llr(f64::from(u.genuine?)), &policy),
+            ))
+        })
         .collect();
     let evidence = crate::task::recording::Evidence::of([scores.as_slice()]);
     let overall = verdict::spoof(&bench, &evidence).with_context(|| {
-        format!("{}: expected speech, found none; only voices can be judged", args.file.display())
+        format!(
+            "{}: expected speech, found none; only voices can be judged",
+            args.file.display()
+        )
     })?;
     let timeline: Vec<_> = windows
         .iter()

@@ -28,7 +28,12 @@ pub struct Args {
 pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let mut bench = Workbench::open(&args.analysis)?;
     let (evidence, embedding) = bench.evidence(&args.files)?;
-    SpeakerStore::open(&bench.config.speaker.store)?.put(&workbench::enrolment(&args.name, &bench.pack, &evidence, embedding))?;
+    SpeakerStore::open(&bench.config.speaker.store)?.put(&workbench::enrolment(
+        &args.name,
+        &bench.pack,
+        &evidence,
+        embedding,
+    ))?;
     let percent = (100.0 * evidence.speech_s / ENOUGH_S).min(100.0);
     output.result(
         &json!({ "name": args.name, "speech_s": evidence.speech_s, "windows": evidence.windows, "percent": percent }),

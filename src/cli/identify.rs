@@ -40,7 +40,10 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         .collect();
     ranking.sort_by(|a, b| b.2.llr.total_cmp(&a.2.llr));
     let spoof = verdict::spoof(&bench, &evidence);
-    let speaker = ranking.first().filter(|(_, _, part)| part.verdict == Verdict::Accept).map(|(name, ..)| *name);
+    let speaker = ranking
+        .first()
+        .filter(|(_, _, part)| part.verdict == Verdict::Accept)
+        .map(|(name, ..)| *name);
     let all: Vec<_> = ranking
         .iter()
         .map(|(name, cosine, part)| json!({ "name": name, "cosine": cosine, "llr": part.llr, "verdict": part.verdict }))

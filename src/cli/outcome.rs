@@ -50,13 +50,6 @@ impl Failure {
         Self::Runtime(error.into())
     }
 
-    /// A command whose body is not there yet.
-    pub(super) fn not_built(command: &str) -> Self {
-        Self::runtime(anyhow::anyhow!(
-            "`earwitness {command}` is not built yet in this version"
-        ))
-    }
-
     /// Its exit code.
     #[must_use]
     pub fn code(&self) -> ExitCode {

@@ -63,8 +63,16 @@ impl Output {
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn result<T: Serialize>(&self, record: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        if self.json { self.record(record) } else { self.line(text()) }
+    pub fn result<T: Serialize>(
+        &self,
+        record: &T,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        if self.json {
+            self.record(record)
+        } else {
+            self.line(text())
+        }
     }
 
     /// Columns as wide as their widest cell, the heading on top. A cell's style does not count to its width.

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
 use crate::config::{self, Config};
 use crate::model::{Pack, Runtime};
 use crate::pipeline::{Counters, Pipeline};
 use crate::publish::mqtt::MqttSink;
 use crate::publish::{Bus, Jsonl, QUEUE};
 use crate::telemetry::systemd;
+use anyhow::{Context, anyhow};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -81,7 +81,11 @@ pub fn run(args: Args, _output: &Output) -> Result<Outcome, Failure> {
     match ending {
         Ending::Told(signal) => tracing::info!(signal, "stopped"),
         Ending::Sources => tracing::info!("every source has ended"),
-        Ending::Failure => return Err(Failure::runtime(anyhow!("an engine worker died; the log above says why"))),
+        Ending::Failure => {
+            return Err(Failure::runtime(anyhow!(
+                "an engine worker died; the log above says why"
+            )));
+        }
     }
     Ok(Outcome::Success)
 }
@@ -96,13 +100,17 @@ fn bus(config: &Config, pack: &Pack) -> Result<Bus, Failure> {
     let mut bus = Bus::new();
     if let Some(mqtt) = &config.mqtt {
         let sink = MqttSink::new(mqtt, &config.node, &workbench::info(pack))?;
-        bus.add("mqtt", QUEUE, sink).context("cannot start the MQTT thread")?;
+        bus.add("mqtt", QUEUE, sink)
+            .context("cannot start the MQTT thread")?;
     }
     if let Some(jsonl) = &config.jsonl {
-        bus.add("jsonl", QUEUE, Jsonl::open(&jsonl.path)?).context("cannot start the JSONL thread")?;
+        bus.add("jsonl", QUEUE, Jsonl::open(&jsonl.path)?)
+            .context("cannot start the JSONL thread")?;
     }
     if config.mqtt.is_none() && config.jsonl.is_none() {
-        tracing::warn!("neither [mqtt] nor [jsonl] is configured: nobody will hear of what is found");
+        tracing::warn!(
+            "neither [mqtt] nor [jsonl] is configured: nobody will hear of what is found"
+        );
     }
     Ok(bus)
 }
@@ -117,6 +125,11 @@ fn log_totals(counters: &Counters, bus: &Bus) {
         "analysed"
     );
     for sink in bus.counters() {
-        tracing::info!(sink = sink.sink, queued = sink.queued, dropped = sink.dropped, "published");
+        tracing::info!(
+            sink = sink.sink,
+            queued = sink.queued,
+            dropped = sink.dropped,
+            "published"
+        );
     }
 }

@@ -20,12 +20,19 @@ pub struct Part {
 impl Part {
     /// Decides.
     pub fn new(llr: f64, policy: &Policy) -> Self {
-        Self { llr, verdict: policy.verdict(llr) }
+        Self {
+            llr,
+            verdict: policy.verdict(llr),
+        }
     }
 
     /// For people: the ratio, and the probability that it means at even odds.
     pub fn evidence(&self) -> String {
-        format!("{:+.1} ({:.0} %)", self.llr, 100.0 / (1.0 + (-self.llr).exp()))
+        format!(
+            "{:+.1} ({:.0} %)",
+            self.llr,
+            100.0 / (1.0 + (-self.llr).exp())
+        )
     }
 
     /// For people, of the spoof head.

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use crate::store::SpeakerStore;
 use crate::task::Policy;
 use crate::task::speaker::cosine;
+use anyhow::Context;
 use serde_json::json;
 
 use super::workbench::Workbench;
@@ -42,7 +42,10 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         &Policy::new(&bench.config.speaker.decision),
     );
     let spoof = verdict::spoof(&bench, &evidence);
-    let overall = verdict::weaker(speaker.verdict, spoof.map_or(speaker.verdict, |s| s.verdict));
+    let overall = verdict::weaker(
+        speaker.verdict,
+        spoof.map_or(speaker.verdict, |s| s.verdict),
+    );
     output.result(
         &json!({
             "name": args.name, "verdict": overall, "speech_s": evidence.speech_s,

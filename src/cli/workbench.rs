@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
 use crate::audio;
 use crate::config::Config;
 use crate::model::{Pack, Runtime};
@@ -11,6 +10,7 @@ use crate::publish::time;
 use crate::store::Enrolment;
 use crate::task::Scores;
 use crate::task::recording::Evidence;
+use anyhow::anyhow;
 
 use super::{Analysis, Failure};
 
@@ -30,8 +30,19 @@ impl Workbench {
         let config = args.config()?;
         let runtime = Runtime::load(config.models.runtime.as_deref())?;
         let pack = Pack::load(&config.models.pack)?;
-        let analyser = Analyser::open(&runtime, &pack, config.models.provider, &config.window, &config.spoof)?;
-        Ok(Self { config, pack, analyser, channel: args.channel })
+        let analyser = Analyser::open(
+            &runtime,
+            &pack,
+            config.models.provider,
+            &config.window,
+            &config.spoof,
+        )?;
+        Ok(Self {
+            config,
+            pack,
+            analyser,
+            channel: args.channel,
+        })
     }
 
     /// Scores one recording, window by window.
@@ -42,7 +53,10 @@ impl Workbench {
 
     /// Puts recordings of one voice together; too little speech is an error that says how much there was.
     pub fn evidence(&mut self, paths: &[PathBuf]) -> Result<(Evidence, Vec<f32>), Failure> {
-        let recordings = paths.iter().map(|p| self.scores(p)).collect::<Result<Vec<_>, _>>()?;
+        let recordings = paths
+            .iter()
+            .map(|p| self.scores(p))
+            .collect::<Result<Vec<_>, _>>()?;
         let evidence = Evidence::of(recordings.iter().map(Vec::as_slice));
         match evidence.embedding.clone() {
             Some(embedding) => Ok((evidence, embedding)),

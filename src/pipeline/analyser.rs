@@ -64,7 +64,10 @@ impl Analyser {
         if level.rms_dbfs() < SILENCE_DBFS || window.fbank.nrows() < 2 {
             return Ok(scores);
         }
-        let speech = newest_utterance(&self.models.speech(window.fbank.view())?, self.speech_threshold);
+        let speech = newest_utterance(
+            &self.models.speech(window.fbank.view())?,
+            self.speech_threshold,
+        );
         scores.speech = speech.share;
         // Without new speech this window would only repeat what the last one said.
         let is_new = speech.silence * ENCODER_HOP < window.new_samples;
@@ -81,7 +84,10 @@ impl Analyser {
                 began: speech.began,
                 embedding: self.models.embed(&hidden)?,
                 genuine: match &mut self.spectral {
-                    Some(spectral) => Some(self.models.genuine(&hidden, spectral.compute(spoken).view())?),
+                    Some(spectral) => Some(
+                        self.models
+                            .genuine(&hidden, spectral.compute(spoken).view())?,
+                    ),
                     None => None,
                 },
             });
@@ -90,7 +96,11 @@ impl Analyser {
     }
 
     /// Scores a whole recording, 16 kHz mono, cut into windows just as a stream is.
-    pub fn recording(&mut self, samples: &[f32], window: &config::Window) -> Result<Vec<Scores>, ModelError> {
+    pub fn recording(
+        &mut self,
+        samples: &[f32],
+        window: &config::Window,
+    ) -> Result<Vec<Scores>, ModelError> {
         let mut segmenter = Segmenter::new(window);
         let now = std::time::Instant::now();
         let mut scores = Vec::new();

@@ -61,9 +61,17 @@ impl Engine {
                 counters: counters.clone(),
             };
             queues.push(queue.clone());
-            workers.push(std::thread::Builder::new().name(format!("engine-{i}")).spawn(move || worker.run(&queue))?);
+            workers.push(
+                std::thread::Builder::new()
+                    .name(format!("engine-{i}"))
+                    .spawn(move || worker.run(&queue))?,
+            );
         }
-        Ok(Self { queues, workers, counters })
+        Ok(Self {
+            queues,
+            workers,
+            counters,
+        })
     }
 
     /// The queue of a stream's own worker.
@@ -94,7 +102,9 @@ impl Engine {
         }
         for worker in self.workers {
             if worker.join().is_err() {
-                tracing::error!("an engine worker panicked; its streams were not analysed to their end");
+                tracing::error!(
+                    "an engine worker panicked; its streams were not analysed to their end"
+                );
             }
         }
     }
@@ -147,7 +157,9 @@ impl Worker {
             }
         };
         self.counters.windows.fetch_add(1, Ordering::Relaxed);
-        self.counters.encoded.fetch_add(u64::from(scores.utterance.is_some()), Ordering::Relaxed);
+        self.counters
+            .encoded
+            .fetch_add(u64::from(scores.utterance.is_some()), Ordering::Relaxed);
         let lane = self.lane(stream);
         lane.position_s = scores.end_s;
         let bodies = lane.decider.window(&scores);
@@ -162,11 +174,28 @@ impl Worker {
             Mark::Epoch(epoch) => {
                 let decider = StreamDecider::new(self.judge.clone());
                 // Two epochs within a millisecond would number their events alike.
-                let epoch = self.lanes.get(&stream).map_or(epoch, |old| epoch.max(old.epoch + 1));
-                self.lanes.insert(stream, Lane { epoch, sequence: 0, decider, position_s: 0.0 });
+                let epoch = self
+                    .lanes
+                    .get(&stream)
+                    .map_or(epoch, |old| epoch.max(old.epoch + 1));
+                self.lanes.insert(
+                    stream,
+                    Lane {
+                        epoch,
+                        sequence: 0,
+                        decider,
+                        position_s: 0.0,
+                    },
+                );
             }
-            Mark::Lost { samples, at, reason } => {
-                self.counters.lost_samples.fetch_add(samples, Ordering::Relaxed);
+            Mark::Lost {
+                samples,
+                at,
+                reason,
+            } => {
+                self.counters
+                    .lost_samples
+                    .fetch_add(samples, Ordering::Relaxed);
                 self.lane(stream).position_s = clock_s(at);
                 let (start, end) = (clock_s(at.saturating_sub(samples)), clock_s(at));
                 self.publish(stream, start, end, 0.0, Body::Gap { samples, reason });
@@ -193,7 +222,20 @@ impl Worker {
         let lane = self.lane(stream);
         let (epoch, sequence) = (lane.epoch, lane.sequence);
         lane.sequence += 1;
-        let id = EventId { node: self.node.clone(), stream: self.ids[stream].clone(), epoch, sequence };
-        self.bus.publish(Event { schema: SCHEMA, id, time: time::now(), start_s, end_s, lag_ms, body });
+        let id = EventId {
+            node: self.node.clone(),
+            stream: self.ids[stream].clone(),
+            epoch,
+            sequence,
+        };
+        self.bus.publish(Event {
+            schema: SCHEMA,
+            id,
+            time: time::now(),
+            start_s,
+            end_s,
+            lag_ms,
+            body,
+        });
     }
 }

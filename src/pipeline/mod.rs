@@ -60,9 +60,15 @@ pub fn candidates(enrolments: Vec<Enrolment>, pack: &Pack) -> Vec<Candidate> {
         .filter_map(|e| {
             let fits = e.pack_hash == pack.hash();
             if !fits {
-                tracing::warn!(name = e.name, "was enrolled with other models and is not recognised: enrol again");
+                tracing::warn!(
+                    name = e.name,
+                    "was enrolled with other models and is not recognised: enrol again"
+                );
             }
-            fits.then_some(Candidate { name: e.name, embedding: e.embedding })
+            fits.then_some(Candidate {
+                name: e.name,
+                embedding: e.embedding,
+            })
         })
         .collect()
 }
@@ -81,23 +87,49 @@ pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, StoreError> {
 impl Pipeline {
     /// Opens models and sources and starts to analyse. Sources that may come later (devices, commands) are waited for
     /// while the pipeline runs; whatever can never work is an error here.
-    pub fn start(config: &Config, runtime: &Runtime, pack: &Pack, bus: Arc<Bus>) -> Result<Self, PipelineError> {
+    pub fn start(
+        config: &Config,
+        runtime: &Runtime,
+        pack: &Pack,
+        bus: Arc<Bus>,
+    ) -> Result<Self, PipelineError> {
         let judge = Arc::new(judge(config, pack)?);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = if config.models.workers == 0 { cores } else { config.models.workers };
+        let workers = if config.models.workers == 0 {
+            cores
+        } else {
+            config.models.workers
+        };
         let analysers = (0..workers.min(config.streams.len()).max(1))
-            .map(|_| Analyser::open(runtime, pack, config.models.provider, &config.window, &config.spoof))
+            .map(|_| {
+                Analyser::open(
+                    runtime,
+                    pack,
+                    config.models.provider,
+                    &config.window,
+                    &config.spoof,
+                )
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let device = analysers[0].device();
 
         let mut sources = Vec::new();
         for stream in &config.streams {
-            let source = audio::open(&stream.source)
-                .map_err(|source| PipelineError::Source { stream: stream.id.clone(), source })?;
+            let source = audio::open(&stream.source).map_err(|source| PipelineError::Source {
+                stream: stream.id.clone(),
+                source,
+            })?;
             sources.push((stream, source));
         }
         let ids: Vec<String> = config.streams.iter().map(|s| s.id.clone()).collect();
-        let engine = engine::Engine::start(&config.node, &ids, analysers, judge, config.window.queue, bus)?;
+        let engine = engine::Engine::start(
+            &config.node,
+            &ids,
+            analysers,
+            judge,
+            config.window.queue,
+            bus,
+        )?;
         let stop = Arc::new(AtomicBool::new(false));
         let mut streams = Vec::new();
         for (index, (stream, source)) in sources.into_iter().enumerate() {
@@ -116,7 +148,12 @@ impl Pipeline {
                     .spawn(move || thread.run(&window))?,
             );
         }
-        Ok(Self { streams, engine, stop, device })
+        Ok(Self {
+            streams,
+            engine,
+            stop,
+            device,
+        })
     }
 
     /// Where the models really run.

@@ -56,7 +56,11 @@ struct Inner {
 impl Queue {
     /// A queue with this many places for windows, a stream.
     pub fn new(places: usize) -> Self {
-        Self { inner: Mutex::default(), changed: Condvar::new(), places: places.max(1) }
+        Self {
+            inner: Mutex::default(),
+            changed: Condvar::new(),
+            places: places.max(1),
+        }
     }
 
     /// Puts a job of `stream` in line. `live`: lose the stream's oldest window rather than wait for a place. Returns
@@ -68,7 +72,10 @@ impl Queue {
                 if live {
                     inner.drop_oldest(stream);
                 } else {
-                    inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                    inner = self
+                        .changed
+                        .wait(inner)
+                        .unwrap_or_else(PoisonError::into_inner);
                 }
             }
         }
@@ -93,7 +100,10 @@ impl Queue {
             if inner.closed {
                 return None;
             }
-            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner = self
+                .changed
+                .wait(inner)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -118,19 +128,39 @@ impl Queue {
 
 impl Inner {
     fn waiting(&self, stream: usize) -> usize {
-        self.jobs.iter().filter(|(s, job)| *s == stream && matches!(job, Job::Window(_))).count()
+        self.jobs
+            .iter()
+            .filter(|(s, job)| *s == stream && matches!(job, Job::Window(_)))
+            .count()
     }
 
     fn drop_oldest(&mut self, stream: usize) {
-        let oldest = self.jobs.iter().position(|(s, job)| *s == stream && matches!(job, Job::Window(_)));
+        let oldest = self
+            .jobs
+            .iter()
+            .position(|(s, job)| *s == stream && matches!(job, Job::Window(_)));
         let Some(at) = oldest else { return };
         lose(&mut self.jobs[at].1);
         // Two losses in a row are one: the line does not grow while the engine is behind.
         let before = (0..at).rev().find(|&i| self.jobs[i].0 == stream);
         if let Some(before) = before
-            && let [(_, Job::Mark(Mark::Lost { samples: sum, at: end, reason: a })), .., (_, last)] =
-                &mut self.jobs.make_contiguous()[before..=at]
-            && let Job::Mark(Mark::Lost { samples, at: new_end, reason: b }) = last
+            && let [
+                (
+                    _,
+                    Job::Mark(Mark::Lost {
+                        samples: sum,
+                        at: end,
+                        reason: a,
+                    }),
+                ),
+                ..,
+                (_, last),
+            ] = &mut self.jobs.make_contiguous()[before..=at]
+            && let Job::Mark(Mark::Lost {
+                samples,
+                at: new_end,
+                reason: b,
+            }) = last
             && a == b
         {
             *sum += *samples;
@@ -177,8 +207,17 @@ mod tests {
         }
         queue.close(false);
         assert!(matches!(queue.pop(), Some((7, Job::Window(_)))));
-        let Some((1, Job::Mark(lost))) = queue.pop() else { panic!("expected the loss") };
-        assert_eq!(lost, Mark::Lost { samples: 20, at: 110, reason: GapReason::EngineBehind });
+        let Some((1, Job::Mark(lost))) = queue.pop() else {
+            panic!("expected the loss")
+        };
+        assert_eq!(
+            lost,
+            Mark::Lost {
+                samples: 20,
+                at: 110,
+                reason: GapReason::EngineBehind
+            }
+        );
         assert!(matches!(queue.pop(), Some((1, Job::Window(w))) if w.first_sample == 20));
         assert!(matches!(queue.pop(), Some((1, Job::Window(w))) if w.first_sample == 30));
         assert!(queue.pop().is_none());
@@ -210,7 +249,10 @@ mod tests {
         std::thread::sleep(Duration::from_millis(20));
         queue.close(true);
         assert!(!writer.join().unwrap());
-        assert!(matches!(queue.pop(), Some((0, Job::Mark(Mark::Lost { samples: 10, .. })))));
+        assert!(matches!(
+            queue.pop(),
+            Some((0, Job::Mark(Mark::Lost { samples: 10, .. })))
+        ));
         assert!(queue.pop().is_none());
     }
 }

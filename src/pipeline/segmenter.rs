@@ -50,7 +50,8 @@ pub struct Segmenter {
 impl Segmenter {
     /// A segmenter at sample 0. Length and hop are rounded to whole frames of 10 ms.
     pub fn new(window: &config::Window) -> Self {
-        let whole = |seconds: f64| (seconds * f64::from(SAMPLE_RATE) / HOP as f64).round() as usize * HOP;
+        let whole =
+            |seconds: f64| (seconds * f64::from(SAMPLE_RATE) / HOP as f64).round() as usize * HOP;
         let length = whole(window.length_s).max(HOP);
         Self {
             length,
@@ -94,9 +95,14 @@ impl Segmenter {
     /// The window that ends with the buffer.
     fn cut(&mut self, captured: Instant) -> Window {
         // Whole frames leave the front, so that samples and frames stay aligned.
-        let excess = self.samples.len().saturating_sub(self.length).next_multiple_of(HOP);
+        let excess = self
+            .samples
+            .len()
+            .saturating_sub(self.length)
+            .next_multiple_of(HOP);
         self.samples.drain(..excess);
-        self.frames.drain(..(excess / HOP * MELS).min(self.frames.len()));
+        self.frames
+            .drain(..(excess / HOP * MELS).min(self.frames.len()));
         self.first_sample += excess as u64;
         let new_samples = self.samples.len() + excess - self.seen;
         self.seen = self.samples.len();
@@ -104,7 +110,13 @@ impl Segmenter {
         let fbank = ndarray::ArrayView2::from_shape((frames, MELS), &self.frames[..frames * MELS])
             .map(|view| view.to_owned())
             .unwrap_or_else(|_| Array2::zeros((0, MELS)));
-        Window { first_sample: self.first_sample, samples: self.samples.clone(), fbank, new_samples, captured }
+        Window {
+            first_sample: self.first_sample,
+            samples: self.samples.clone(),
+            fbank,
+            new_samples,
+            captured,
+        }
     }
 }
 
@@ -133,13 +145,18 @@ mod tests {
     }
 
     fn noise(n: usize) -> Vec<f32> {
-        (0..n).map(|i| ((i * 7919) % 1000) as f32 / 1000.0 - 0.5).collect()
+        (0..n)
+            .map(|i| ((i * 7919) % 1000) as f32 / 1000.0 - 0.5)
+            .collect()
     }
 
     #[test]
     fn windows_grow_to_their_length_then_slide() {
         let cut = windows(&noise(80_000 + 1_000), &[1_000]);
-        let spans: Vec<_> = cut.iter().map(|w| (w.first_sample, w.end_sample(), w.new_samples)).collect();
+        let spans: Vec<_> = cut
+            .iter()
+            .map(|w| (w.first_sample, w.end_sample(), w.new_samples))
+            .collect();
         assert_eq!(
             spans,
             [
@@ -179,7 +196,9 @@ mod tests {
         segmenter.push(&noise(20_000), Instant::now(), |_| ());
         segmenter.restart(100_000);
         let mut cut = Vec::new();
-        segmenter.push(&noise(16_000), Instant::now(), |w| cut.push((w.first_sample, w.end_sample())));
+        segmenter.push(&noise(16_000), Instant::now(), |w| {
+            cut.push((w.first_sample, w.end_sample()))
+        });
         assert_eq!(cut, [(100_000, 116_000)]);
     }
 

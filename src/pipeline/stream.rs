@@ -49,7 +49,9 @@ impl StreamThread {
                 break Some(error);
             }
             self.tell(&packet, &mut state);
-            let open = outputs.drain(..).fold(true, |open, output| self.take(output, &mut segmenter) && open);
+            let open = outputs.drain(..).fold(true, |open, output| {
+                self.take(output, &mut segmenter) && open
+            });
             if !open || packet == Packet::End {
                 break None;
             }
@@ -79,7 +81,9 @@ impl StreamThread {
         }
         *state = Some(new);
         match &reason {
-            Some(reason) => tracing::warn!(stream = self.id, reason, "the source is down; trying again"),
+            Some(reason) => {
+                tracing::warn!(stream = self.id, reason, "the source is down; trying again")
+            }
             None => tracing::info!(stream = self.id, "the source is up"),
         }
         self.send(Job::Mark(Mark::Source { state: new, reason }));
@@ -92,14 +96,24 @@ impl StreamThread {
                 segmenter.restart(0);
                 self.send(Job::Mark(Mark::Epoch(epoch)))
             }
-            Output::Gap { first_sample, samples, .. } => {
+            Output::Gap {
+                first_sample,
+                samples,
+                ..
+            } => {
                 let at = first_sample + samples;
                 segmenter.restart(at);
-                self.send(Job::Mark(Mark::Lost { samples, at, reason: GapReason::Overrun }))
+                self.send(Job::Mark(Mark::Lost {
+                    samples,
+                    at,
+                    reason: GapReason::Overrun,
+                }))
             }
             Output::Chunk(chunk) => {
                 let mut open = true;
-                segmenter.push(&chunk.samples, chunk.captured, |window| open &= self.send(Job::Window(window)));
+                segmenter.push(&chunk.samples, chunk.captured, |window| {
+                    open &= self.send(Job::Window(window))
+                });
                 open
             }
         }
@@ -112,7 +126,12 @@ impl StreamThread {
 
 /// Milliseconds since 1970; 0 on a machine whose clock stands before that.
 pub fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
-const _: () = assert!(SAMPLE_RATE == 16_000, "windows, frames and packs are defined at 16 kHz");
+const _: () = assert!(
+    SAMPLE_RATE == 16_000,
+    "windows, frames and packs are defined at 16 kHz"
+);

@@ -32,7 +32,8 @@ pub fn parse(text: &str) -> Option<SystemTime> {
     let millis = number(20..23)?;
     // The inverse of `civil`: the date is found by its day number, a year holding at most 366.
     let first = year.checked_sub(1970)? * 365;
-    let days = (first..first + 1 + (year - 1968) / 4 + 366).find(|d| civil(*d) == (year, month, day))?;
+    let days =
+        (first..first + 1 + (year - 1968) / 4 + 366).find(|d| civil(*d) == (year, month, day))?;
     let time = UNIX_EPOCH
         + Duration::from_millis((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + millis);
     (rfc3339(time) == text).then_some(time)
@@ -109,11 +110,23 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for unix_ms in [0, 951_782_399_999, 951_782_400_000, 1_795_422_600_250, 4_102_444_800_001] {
+        for unix_ms in [
+            0,
+            951_782_399_999,
+            951_782_400_000,
+            1_795_422_600_250,
+            4_102_444_800_001,
+        ] {
             let time = UNIX_EPOCH + Duration::from_millis(unix_ms);
             assert_eq!(parse(&rfc3339(time)), Some(time), "{unix_ms}");
         }
-        for text in ["", "2026-13-01T00:00:00.000Z", "2026-02-29T00:00:00.000Z", "2026-11-23 08:30:00.250Z", "é"] {
+        for text in [
+            "",
+            "2026-13-01T00:00:00.000Z",
+            "2026-02-29T00:00:00.000Z",
+            "2026-11-23 08:30:00.250Z",
+            "é",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -14,8 +14,16 @@ pub struct Policy {
 impl Policy {
     /// The policy that a prior and costs imply.
     pub fn new(decision: &Decision) -> Self {
-        let Decision { prior, cost_miss, cost_false_accept, margin } = *decision;
-        Self { threshold: (cost_false_accept * (1.0 - prior) / (cost_miss * prior)).ln(), margin }
+        let Decision {
+            prior,
+            cost_miss,
+            cost_false_accept,
+            margin,
+        } = *decision;
+        Self {
+            threshold: (cost_false_accept * (1.0 - prior) / (cost_miss * prior)).ln(),
+            margin,
+        }
     }
 
     /// The log-likelihood ratio (nats) at which both decisions cost the same.
@@ -40,7 +48,12 @@ mod tests {
     use super::*;
 
     fn decision(prior: f64, cost_miss: f64, cost_false_accept: f64, margin: f64) -> Decision {
-        Decision { prior, cost_miss, cost_false_accept, margin }
+        Decision {
+            prior,
+            cost_miss,
+            cost_false_accept,
+            margin,
+        }
     }
 
     #[test]

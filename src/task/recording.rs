@@ -25,7 +25,8 @@ impl Evidence {
         for scores in recordings {
             let mut heard_until = 0.0f64;
             for utterance in scores.iter().filter_map(|s| s.utterance.as_ref()) {
-                evidence.speech_s += (utterance.end_s - utterance.start_s.max(heard_until)).max(0.0);
+                evidence.speech_s +=
+                    (utterance.end_s - utterance.start_s.max(heard_until)).max(0.0);
                 heard_until = heard_until.max(utterance.end_s);
                 embeddings.push(utterance.embedding.clone());
                 genuine.extend(utterance.genuine.map(f64::from));
@@ -33,7 +34,8 @@ impl Evidence {
         }
         evidence.windows = embeddings.len();
         evidence.embedding = centroid(&embeddings);
-        evidence.genuine = (!genuine.is_empty()).then(|| genuine.iter().sum::<f64>() / genuine.len() as f64);
+        evidence.genuine =
+            (!genuine.is_empty()).then(|| genuine.iter().sum::<f64>() / genuine.len() as f64);
         evidence
     }
 }
@@ -62,14 +64,20 @@ mod tests {
 
     #[test]
     fn overlapping_windows_count_their_speech_once() {
-        let scores = [scored(0.0, 3.0, [1.0, 0.0], 1.0), scored(1.0, 4.0, [0.0, 1.0], 3.0)];
+        let scores = [
+            scored(0.0, 3.0, [1.0, 0.0], 1.0),
+            scored(1.0, 4.0, [0.0, 1.0], 3.0),
+        ];
         let evidence = Evidence::of([scores.as_slice()]);
         assert!((evidence.speech_s - 4.0).abs() < 1e-12);
         assert_eq!((evidence.windows, evidence.genuine), (2, Some(2.0)));
         let mean = evidence.embedding.unwrap();
         assert!((mean[0] - mean[1]).abs() < 1e-7);
         let twice = Evidence::of([scores.as_slice(), scores.as_slice()]);
-        assert!((twice.speech_s - 8.0).abs() < 1e-12, "two recordings are two times the speech");
+        assert!(
+            (twice.speech_s - 8.0).abs() < 1e-12,
+            "two recordings are two times the speech"
+        );
     }
 
     #[test]

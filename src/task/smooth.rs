@@ -34,7 +34,10 @@ pub struct Answer<A> {
 
 impl<A> Default for Answer<A> {
     fn default() -> Self {
-        Self { standing: None, pending: None }
+        Self {
+            standing: None,
+            pending: None,
+        }
     }
 }
 
@@ -90,7 +93,11 @@ mod tests {
         assert_eq!(answer.propose('a', 3.0, 2), None);
         assert_eq!(answer.propose('b', 4.0, 2), None);
         assert_eq!(answer.propose('a', 5.0, 2), None);
-        assert_eq!(answer.propose('b', 6.0, 2), None, "an interrupted run starts over");
+        assert_eq!(
+            answer.propose('b', 6.0, 2),
+            None,
+            "an interrupted run starts over"
+        );
         assert_eq!(answer.propose('b', 7.0, 1), Some(6.0));
         assert!(answer.clear());
         assert_eq!(answer.standing(), None);

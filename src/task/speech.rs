@@ -28,7 +28,12 @@ pub fn newest_utterance(probabilities: &[f32], threshold: f32) -> Speech {
     let frames = probabilities.len();
     let count = (0..frames).filter(|&i| is_speech(i)).count();
     let Some(last) = (0..frames).rev().find(|&i| is_speech(i)) else {
-        return Speech { share: 0.0, utterance: 0..0, began: false, silence: frames };
+        return Speech {
+            share: 0.0,
+            utterance: 0..0,
+            began: false,
+            silence: frames,
+        };
     };
     let mut start = last;
     let mut pause = 0;
@@ -45,7 +50,12 @@ pub fn newest_utterance(probabilities: &[f32], threshold: f32) -> Speech {
             }
         }
     }
-    Speech { share: count as f64 / frames as f64, utterance: start..last + 1, began, silence: frames - 1 - last }
+    Speech {
+        share: count as f64 / frames as f64,
+        utterance: start..last + 1,
+        began,
+        silence: frames - 1 - last,
+    }
 }
 
 #[cfg(test)]
@@ -54,13 +64,23 @@ mod tests {
 
     /// `(frames, speech?)` runs to probabilities.
     fn frames(runs: &[(usize, bool)]) -> Vec<f32> {
-        runs.iter().flat_map(|&(n, s)| std::iter::repeat_n(if s { 0.9 } else { 0.1 }, n)).collect()
+        runs.iter()
+            .flat_map(|&(n, s)| std::iter::repeat_n(if s { 0.9 } else { 0.1 }, n))
+            .collect()
     }
 
     #[test]
     fn silence_holds_no_utterance() {
         let speech = newest_utterance(&frames(&[(149, false)]), 0.5);
-        assert_eq!(speech, Speech { share: 0.0, utterance: 0..0, began: false, silence: 149 });
+        assert_eq!(
+            speech,
+            Speech {
+                share: 0.0,
+                utterance: 0..0,
+                began: false,
+                silence: 149
+            }
+        );
         assert!(newest_utterance(&[], 0.5).utterance.is_empty());
     }
 
@@ -73,7 +93,10 @@ mod tests {
 
     #[test]
     fn only_what_follows_the_last_pause_counts() {
-        let speech = newest_utterance(&frames(&[(40, true), (50, false), (49, true), (10, false)]), 0.5);
+        let speech = newest_utterance(
+            &frames(&[(40, true), (50, false), (49, true), (10, false)]),
+            0.5,
+        );
         assert_eq!(speech.utterance, 90..139);
         assert!(speech.began);
         assert_eq!(speech.silence, 10);

@@ -26,7 +26,11 @@ pub struct SpoofTracker {
 impl SpoofTracker {
     /// A tracker without evidence.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, running: Running::default(), answer: Answer::default() }
+        Self {
+            policy,
+            running: Running::default(),
+            answer: Answer::default(),
+        }
     }
 
     /// Takes the log-likelihood ratio of a window of speech whose utterance starts at `start_s`. `fresh`: what was said
@@ -35,7 +39,11 @@ impl SpoofTracker {
         let llr = self.running.add(llr, fresh);
         let verdict = self.policy.verdict(llr);
         let since_s = self.answer.propose(verdict, start_s, CONFIRM)?;
-        Some(Standing { verdict, llr, since_s })
+        Some(Standing {
+            verdict,
+            llr,
+            since_s,
+        })
     }
 
     /// Nobody speaks: the next voice starts without a standing answer.

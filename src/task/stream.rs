@@ -67,7 +67,12 @@ impl StreamDecider {
     pub fn new(judge: Arc<Judge>) -> Self {
         let speaker = SpeakerTracker::new(judge.matcher.len(), judge.speaker);
         let spoof = SpoofTracker::new(judge.spoof);
-        Self { judge, speaker, spoof, last_utterance_end_s: f64::NEG_INFINITY }
+        Self {
+            judge,
+            speaker,
+            spoof,
+            last_utterance_end_s: f64::NEG_INFINITY,
+        }
     }
 
     /// Takes the next window. The first body is the window itself, what changed follows.
@@ -94,7 +99,12 @@ impl StreamDecider {
         bodies
     }
 
-    fn speech(&mut self, utterance: &Utterance, window: &mut WindowFindings, changes: &mut Vec<Body>) {
+    fn speech(
+        &mut self,
+        utterance: &Utterance,
+        window: &mut WindowFindings,
+        changes: &mut Vec<Body>,
+    ) {
         let fresh = utterance.began && utterance.start_s > self.last_utterance_end_s;
         self.last_utterance_end_s = utterance.end_s;
 
@@ -112,13 +122,19 @@ impl StreamDecider {
                 verdict: self.judge.speaker.verdict(llr),
             });
         let llrs: Vec<f64> = scores.iter().map(|&(_, llr)| llr).collect();
-        if let Some(turn) = self.speaker.speech(&llrs, utterance.start_s, utterance.end_s, fresh) {
+        if let Some(turn) = self
+            .speaker
+            .speech(&llrs, utterance.start_s, utterance.end_s, fresh)
+        {
             changes.push(self.turn(turn));
         }
 
         if let Some(genuine) = utterance.genuine {
             let llr = self.judge.spoof_calibration.llr(f64::from(genuine));
-            window.spoof = Some(SpoofFinding { llr, verdict: self.judge.spoof.verdict(llr) });
+            window.spoof = Some(SpoofFinding {
+                llr,
+                verdict: self.judge.spoof.verdict(llr),
+            });
             if let Some(standing) = self.spoof.speech(llr, utterance.start_s, fresh) {
                 changes.push(Body::Spoof {
                     verdict: standing.verdict,
@@ -131,7 +147,10 @@ impl StreamDecider {
 
     fn turn(&self, turn: crate::task::speaker::Turn) -> Body {
         Body::Speaker {
-            speaker: turn.speaker.and_then(|i| self.judge.matcher.names().nth(i)).map(str::to_owned),
+            speaker: turn
+                .speaker
+                .and_then(|i| self.judge.matcher.names().nth(i))
+                .map(str::to_owned),
             speaking: turn.speaking,
             since_s: turn.since_s,
             verdict: turn.verdict,
@@ -157,11 +176,20 @@ mod tests {
         let policy = Policy::new(&Decision::default());
         StreamDecider::new(Arc::new(Judge {
             matcher: Matcher::new(
-                vec![Candidate { name: "ann".into(), embedding: vec![1.0, 0.0] }],
-                Calibration { slope: 10.0, offset: -5.0 },
+                vec![Candidate {
+                    name: "ann".into(),
+                    embedding: vec![1.0, 0.0],
+                }],
+                Calibration {
+                    slope: 10.0,
+                    offset: -5.0,
+                },
             ),
             speaker: policy,
-            spoof_calibration: Calibration { slope: 1.0, offset: 0.0 },
+            spoof_calibration: Calibration {
+                slope: 1.0,
+                offset: 0.0,
+            },
             spoof: policy,
         }))
     }
@@ -188,12 +216,26 @@ mod tests {
         let mut decider = decider();
         let bodies = decider.window(&scores(3.0, Some((&[1.0, 0.0], 4.0))));
         assert!(matches!(&bodies[0], Body::Window { speaker: Some(s), .. } if s.name == "ann"));
-        assert!(matches!(&bodies[1], Body::Speaker { speaker: Some(s), speaking: true, .. } if s == "ann"));
+        assert!(
+            matches!(&bodies[1], Body::Speaker { speaker: Some(s), speaking: true, .. } if s == "ann")
+        );
         let bodies = decider.window(&scores(4.0, Some((&[1.0, 0.0], 4.0))));
-        assert!(matches!(bodies[1], Body::Spoof { verdict: Verdict::Accept, .. }));
+        assert!(matches!(
+            bodies[1],
+            Body::Spoof {
+                verdict: Verdict::Accept,
+                ..
+            }
+        ));
         assert_eq!(decider.window(&scores(5.0, None)).len(), 1);
         let bodies = decider.window(&scores(6.0, None));
-        assert!(matches!(bodies[1], Body::Speaker { speaking: false, .. }));
+        assert!(matches!(
+            bodies[1],
+            Body::Speaker {
+                speaking: false,
+                ..
+            }
+        ));
     }
 
     #[test]
@@ -201,6 +243,12 @@ mod tests {
         let mut decider = decider();
         decider.window(&scores(3.0, Some((&[1.0, 0.0], -4.0))));
         let bodies = decider.window(&scores(4.0, Some((&[1.0, 0.0], -4.0))));
-        assert!(bodies.iter().any(|b| matches!(b, Body::Spoof { verdict: Verdict::Reject, .. })));
+        assert!(bodies.iter().any(|b| matches!(
+            b,
+            Body::Spoof {
+                verdict: Verdict::Reject,
+                ..
+            }
+        )));
     }
 }

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use crate::publish::Event;
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender};
-use crate::publish::Event;
 use rumqttc::{Client, Event as Mqtt, MqttOptions, Packet, QoS};
 
 /// Events that the printing thread may be behind.
@@ -59,7 +59,12 @@ impl Listener {
         is_ready
             .recv_timeout(Duration::from_secs(5))
             .context("the embedded broker did not confirm the subscription within 5 s")?;
-        Ok(Self { arrivals, client, thread, stop })
+        Ok(Self {
+            arrivals,
+            client,
+            thread,
+            stop,
+        })
     }
 
     /// Disconnects.
@@ -74,7 +79,13 @@ impl Listener {
 fn deliver(payload: &[u8], send: &Sender<Arrival>) {
     match serde_json::from_slice(payload) {
         Ok(event) => {
-            if send.try_send(Arrival { event, at: SystemTime::now() }).is_err() {
+            if send
+                .try_send(Arrival {
+                    event,
+                    at: SystemTime::now(),
+                })
+                .is_err()
+            {
                 tracing::warn!("the demo prints too slowly; an event is missing from its log");
             }
         }

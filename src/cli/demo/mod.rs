@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use crate::audio;
 use crate::config::{Config, Input, Mqtt, Stream};
 use crate::model::{Pack, Runtime};
 use crate::pipeline::{Analyser, Pipeline};
@@ -16,9 +16,9 @@ use crate::publish::broker::Embedded;
 use crate::publish::mqtt::MqttSink;
 use crate::publish::{Body, Bus, SourceState};
 use crate::store::SpeakerStore;
-use crate::audio;
 use crate::task::recording::Evidence;
 use crate::telemetry::{CpuMeter, Usage};
+use anyhow::{Context, anyhow};
 
 use super::{Failure, Outcome, Output, workbench};
 use listener::{Arrival, Listener};
@@ -45,7 +45,10 @@ pub struct Args {
 /// Plays the scene and reports.
 pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     if !(args.speed >= 0.0 && args.speed <= 100.0) {
-        return Err(Failure::usage(anyhow!("--speed: expected 0 to 100, found {}", args.speed)));
+        return Err(Failure::usage(anyhow!(
+            "--speed: expected 0 to 100, found {}",
+            args.speed
+        )));
     }
     let scene = Scene::read(&args.scene.join("scene.json"))?;
     let folder = Scratch::new()?;
@@ -60,10 +63,14 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     report.head(&people, &pack, runtime, port, args.speed)?;
 
     let listener = Listener::start(port, &Mqtt::default().prefix)?;
-    let mqtt = config.mqtt.as_ref().context("the demo publishes over MQTT")?;
+    let mqtt = config
+        .mqtt
+        .as_ref()
+        .context("the demo publishes over MQTT")?;
     let sink = MqttSink::new(mqtt, &config.node, &workbench::info(&pack))?;
     let mut bus = Bus::new();
-    bus.add("mqtt", crate::publish::QUEUE, sink).context("cannot start the MQTT thread")?;
+    bus.add("mqtt", crate::publish::QUEUE, sink)
+        .context("cannot start the MQTT thread")?;
     let bus = Arc::new(bus);
 
     let meter = CpuMeter::start();
@@ -97,9 +104,15 @@ fn play(pipeline: &Pipeline, listener: &Listener, report: &mut Report) -> Result
                     return Ok(());
                 }
             }
-            Err(_) if pipeline.has_failed() => return Err(Failure::runtime(anyhow!("an engine worker died; the log above says why"))),
+            Err(_) if pipeline.has_failed() => {
+                return Err(Failure::runtime(anyhow!(
+                    "an engine worker died; the log above says why"
+                )));
+            }
             Err(_) if silence.elapsed() > Duration::from_secs(30) => {
-                return Err(Failure::runtime(anyhow!("no event came over MQTT for 30 s; expected the scene's end")));
+                return Err(Failure::runtime(anyhow!(
+                    "no event came over MQTT for 30 s; expected the scene's end"
+                )));
             }
             Err(_) => (),
         }
@@ -109,37 +122,70 @@ fn play(pipeline: &Pipeline, listener: &Listener, report: &mut Report) -> Result
 /// Whether this event says that the scene is over; a source that failed is an error.
 fn ended(arrival: &Arrival) -> Result<bool, Failure> {
     match &arrival.event.body {
-        Body::Source { state: SourceState::Ended, .. } => Ok(true),
-        Body::Source { state: SourceState::Failed, reason } => {
-            Err(Failure::runtime(anyhow!("the scene cannot be played: {}", reason.as_deref().unwrap_or("no reason given"))))
-        }
+        Body::Source {
+            state: SourceState::Ended,
+            ..
+        } => Ok(true),
+        Body::Source {
+            state: SourceState::Failed,
+            reason,
+        } => Err(Failure::runtime(anyhow!(
+            "the scene cannot be played: {}",
+            reason.as_deref().unwrap_or("no reason given")
+        ))),
         _ => Ok(false),
     }
 }
 
 fn config(args: &Args, folder: &Path, port: u16) -> Config {
-    let mut config = Config { node: "demo".into(), ..Config::default() };
+    let mut config = Config {
+        node: "demo".into(),
+        ..Config::default()
+    };
     config.streams = vec![Stream {
         id: STREAM.into(),
-        source: Input::File { path: args.scene.join("scene.flac"), speed: args.speed },
+        source: Input::File {
+            path: args.scene.join("scene.flac"),
+            speed: args.speed,
+        },
         channel: None,
     }];
     config.speaker.store = folder.join("speakers.redb");
-    config.mqtt = Some(Mqtt { broker: format!("mqtt://127.0.0.1:{port}"), ..Mqtt::default() });
+    config.mqtt = Some(Mqtt {
+        broker: format!("mqtt://127.0.0.1:{port}"),
+        ..Mqtt::default()
+    });
     config
 }
 
 /// Enrols the scene's people; returns their names.
-fn enrol(folder: &Path, scene: &Scene, config: &Config, runtime: &Runtime, pack: &Pack) -> Result<Vec<String>, Failure> {
-    let mut analyser = Analyser::open(runtime, pack, config.models.provider, &config.window, &config.spoof)?;
+fn enrol(
+    folder: &Path,
+    scene: &Scene,
+    config: &Config,
+    runtime: &Runtime,
+    pack: &Pack,
+) -> Result<Vec<String>, Failure> {
+    let mut analyser = Analyser::open(
+        runtime,
+        pack,
+        config.models.provider,
+        &config.window,
+        &config.spoof,
+    )?;
     let store = SpeakerStore::open(&config.speaker.store)?;
     for (name, clips) in &scene.enrol {
         let mut recordings = Vec::new();
         for clip in clips {
-            recordings.push(analyser.recording(&audio::decode(&folder.join(clip), None)?, &config.window)?);
+            recordings.push(
+                analyser.recording(&audio::decode(&folder.join(clip), None)?, &config.window)?,
+            );
         }
         let evidence = Evidence::of(recordings.iter().map(Vec::as_slice));
-        let embedding = evidence.embedding.clone().with_context(|| format!("no speech in the clips of {name}"))?;
+        let embedding = evidence
+            .embedding
+            .clone()
+            .with_context(|| format!("no speech in the clips of {name}"))?;
         store.put(&workbench::enrolment(name, pack, &evidence, embedding))?;
     }
     Ok(scene.enrol.keys().cloned().collect())
@@ -151,7 +197,8 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new() -> Result<Self, Failure> {
         let path = std::env::temp_dir().join(format!("earwitness-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot make the folder {}", path.display()))?;
         Ok(Self(path))
     }
 }

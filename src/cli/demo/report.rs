@@ -41,7 +41,13 @@ pub struct Report<'a> {
 impl<'a> Report<'a> {
     /// A report on a scene.
     pub fn new(scene: &'a Scene, output: &'a Output) -> Self {
-        Self { scene, output, events: Vec::new(), delays_ms: Vec::new(), gaps: 0 }
+        Self {
+            scene,
+            output,
+            events: Vec::new(),
+            delays_ms: Vec::new(),
+            gaps: 0,
+        }
     }
 
     /// What runs, and where to listen in.
@@ -60,11 +66,22 @@ impl<'a> Report<'a> {
             0.0 => "as fast as this machine can".to_owned(),
             speed => format!("{speed} × real time"),
         };
-        self.output.line(format_args!("models     {} {}, {}", pack.name(), pack.version(), runtime.path().display()))?;
-        self.output.line(format_args!("enrolled   {}", people.join(", ")))?;
+        self.output.line(format_args!(
+            "models     {} {}, {}",
+            pack.name(),
+            pack.version(),
+            runtime.path().display()
+        ))?;
+        self.output
+            .line(format_args!("enrolled   {}", people.join(", ")))?;
         self.output.line(format_args!("speed      {speed}"))?;
-        self.output.line(format_args!("broker     mosquitto_sub -p {port} -v -t 'earwitness/#'\n"))?;
-        self.output.line(format_args!("{:>8} {:>8}  {:<26} {:<26} {:>8}", "time", "level", "speaker", "voice", "lag"))
+        self.output.line(format_args!(
+            "broker     mosquitto_sub -p {port} -v -t 'earwitness/#'\n"
+        ))?;
+        self.output.line(format_args!(
+            "{:>8} {:>8}  {:<26} {:<26} {:>8}",
+            "time", "level", "speaker", "voice", "lag"
+        ))
     }
 
     /// Takes and prints one event.
@@ -86,10 +103,16 @@ impl<'a> Report<'a> {
 
     /// What was right and wrong, and what it cost.
     pub fn summary(&self, counters: &Counters, cost: &Cost) -> Result<(), Failure> {
-        let heard: Vec<(&Segment, Heard)> =
-            self.scene.segments.iter().map(|s| (s, Heard::of(s, &self.events))).collect();
-        let right: usize =
-            heard.iter().map(|(s, h)| usize::from(h.speaker_is_right(s)) + usize::from(h.voice_is_right(s))).sum();
+        let heard: Vec<(&Segment, Heard)> = self
+            .scene
+            .segments
+            .iter()
+            .map(|s| (s, Heard::of(s, &self.events)))
+            .collect();
+        let right: usize = heard
+            .iter()
+            .map(|(s, h)| usize::from(h.speaker_is_right(s)) + usize::from(h.voice_is_right(s)))
+            .sum();
         let delays = Delays::of(&self.delays_ms);
         let windows = counters.windows.load(Ordering::Relaxed);
         let cpu = cost.cores.map(|cores| 100.0 * cores);
@@ -103,7 +126,10 @@ impl<'a> Report<'a> {
                 "cpu_percent": cpu, "resident_mib": resident_mib, "wall_s": cost.wall.as_secs_f64(),
             }));
         }
-        self.output.line(format_args!("\n{:>17}  {:<26} {:<26}", "segment", "speaker", "voice"))?;
+        self.output.line(format_args!(
+            "\n{:>17}  {:<26} {:<26}",
+            "segment", "speaker", "voice"
+        ))?;
         for (truth, heard) in &heard {
             let speaker = mark(
                 heard.speaker_is_right(truth),
@@ -117,7 +143,10 @@ impl<'a> Report<'a> {
                 heard.voice.map(Voice::word),
                 heard.voice_after_s,
             );
-            self.output.line(format_args!("{:>6.1} – {:>5.1} s   {speaker} {voice}", truth.start, truth.end))?;
+            self.output.line(format_args!(
+                "{:>6.1} – {:>5.1} s   {speaker} {voice}",
+                truth.start, truth.end
+            ))?;
         }
         self.output.line(format_args!(
             "\n{right} of {} answers right, {} gap events, {windows} windows",
@@ -150,7 +179,12 @@ fn record(truth: &Segment, heard: &Heard) -> serde_json::Value {
 fn line(event: &Event) -> String {
     let news = |text: String| format!("{NEWS}         ● {text}{NEWS:#}");
     match &event.body {
-        Body::Window { level_dbfs, speaker, spoof, .. } => format!(
+        Body::Window {
+            level_dbfs,
+            speaker,
+            spoof,
+            ..
+        } => format!(
             "{:>6.1} s {:>5.0} dB  {:<26} {:<26} {:>5.0} ms",
             event.end_s,
             level_dbfs,
@@ -158,7 +192,13 @@ fn line(event: &Event) -> String {
             spoof.as_ref().map_or("–".to_owned(), voice_words),
             event.lag_ms
         ),
-        Body::Speaker { speaker, speaking, since_s, verdict, llr } => {
+        Body::Speaker {
+            speaker,
+            speaking,
+            since_s,
+            verdict,
+            llr,
+        } => {
             let who = match (speaking, verdict, speaker) {
                 (false, ..) => "nobody speaks".to_owned(),
                 (_, Verdict::Accept, Some(name)) => format!("{name} speaks"),
@@ -168,7 +208,11 @@ fn line(event: &Event) -> String {
             let sure = llr.map_or(String::new(), |llr| format!(", {}", evidence(llr)));
             news(format!("{who} since {since_s:.1} s{sure}"))
         }
-        Body::Spoof { verdict, llr, since_s } => {
+        Body::Spoof {
+            verdict,
+            llr,
+            since_s,
+        } => {
             let what = match verdict {
                 Verdict::Accept => "the voice is real",
                 Verdict::Reject => "the voice is SYNTHETIC",
@@ -177,7 +221,10 @@ fn line(event: &Event) -> String {
             news(format!("{what} since {since_s:.1} s, {}", evidence(*llr)))
         }
         Body::Gap { samples, .. } => {
-            format!("{BAD}         ● lost {:.2} s{BAD:#}", *samples as f64 / f64::from(SAMPLE_RATE))
+            format!(
+                "{BAD}         ● lost {:.2} s{BAD:#}",
+                *samples as f64 / f64::from(SAMPLE_RATE)
+            )
         }
         Body::Source { state, reason } => {
             let state = match state {
@@ -186,7 +233,10 @@ fn line(event: &Event) -> String {
                 SourceState::Ended => "the source has ended",
                 SourceState::Failed => "the source failed",
             };
-            news(format!("{state}{}", reason.as_ref().map_or(String::new(), |r| format!(": {r}"))))
+            news(format!(
+                "{state}{}",
+                reason.as_ref().map_or(String::new(), |r| format!(": {r}"))
+            ))
         }
     }
 }
@@ -243,7 +293,12 @@ impl Delays {
     fn of(delays_ms: &[f64]) -> Self {
         let mut sorted = delays_ms.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let at = |q: f64| sorted.get(((sorted.len() as f64 * q) as usize).min(sorted.len().saturating_sub(1)));
-        Self { median: at(0.5).copied().unwrap_or(f64::NAN), p99: at(0.99).copied().unwrap_or(f64::NAN) }
+        let at = |q: f64| {
+            sorted.get(((sorted.len() as f64 * q) as usize).min(sorted.len().saturating_sub(1)))
+        };
+        Self {
+            median: at(0.5).copied().unwrap_or(f64::NAN),
+            p99: at(0.99).copied().unwrap_or(f64::NAN),
+        }
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use crate::publish::{Body, Event, Verdict};
+use anyhow::Context;
 use serde::Deserialize;
 
 /// Seconds after the end of a segment within which an answer about it still counts: one hop.
@@ -54,14 +54,16 @@ impl Voice {
 impl Segment {
     /// The truth about the voice.
     pub fn voice(&self) -> Option<Voice> {
-        self.synthetic.map(|s| if s { Voice::Synthetic } else { Voice::Real })
+        self.synthetic
+            .map(|s| if s { Voice::Synthetic } else { Voice::Real })
     }
 }
 
 impl Scene {
     /// Reads the ground truth.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is no scene", path.display()))
     }
 }
@@ -82,11 +84,21 @@ pub struct Heard {
 impl Heard {
     /// The answers that stood at the end of `segment`, from the stream's events in order.
     pub fn of(segment: &Segment, events: &[Event]) -> Self {
-        let mut heard = Self { speaker: None, voice: None, speaker_after_s: None, voice_after_s: None };
+        let mut heard = Self {
+            speaker: None,
+            voice: None,
+            speaker_after_s: None,
+            voice_after_s: None,
+        };
         for event in events.iter().filter(|e| e.end_s <= segment.end + GRACE_S) {
             let after = Some(event.end_s - segment.start).filter(|s| *s > 0.0);
             match &event.body {
-                Body::Speaker { speaker, speaking, verdict, .. } => {
+                Body::Speaker {
+                    speaker,
+                    speaking,
+                    verdict,
+                    ..
+                } => {
                     heard.speaker = match (speaking, verdict) {
                         (true, Verdict::Accept) => speaker.clone(),
                         (true, Verdict::Reject) => Some("unknown".to_owned()),
@@ -128,24 +140,55 @@ mod tests {
     use crate::publish::{EventId, SCHEMA};
 
     fn event(end_s: f64, body: Body) -> Event {
-        let id = EventId { node: "n".into(), stream: "s".into(), epoch: 0, sequence: 0 };
-        Event { schema: SCHEMA, id, time: String::new(), start_s: 0.0, end_s, lag_ms: 0.0, body }
+        let id = EventId {
+            node: "n".into(),
+            stream: "s".into(),
+            epoch: 0,
+            sequence: 0,
+        };
+        Event {
+            schema: SCHEMA,
+            id,
+            time: String::new(),
+            start_s: 0.0,
+            end_s,
+            lag_ms: 0.0,
+            body,
+        }
     }
 
     fn speaker(end_s: f64, name: Option<&str>, speaking: bool, verdict: Verdict) -> Event {
-        let body = Body::Speaker { speaker: name.map(str::to_owned), speaking, since_s: 0.0, verdict, llr: None };
+        let body = Body::Speaker {
+            speaker: name.map(str::to_owned),
+            speaking,
+            since_s: 0.0,
+            verdict,
+            llr: None,
+        };
         event(end_s, body)
     }
 
     fn segment(start: f64, end: f64, name: Option<&str>, synthetic: Option<bool>) -> Segment {
-        Segment { start, end, speaker: name.map(str::to_owned), synthetic }
+        Segment {
+            start,
+            end,
+            speaker: name.map(str::to_owned),
+            synthetic,
+        }
     }
 
     #[test]
     fn the_answer_that_stands_at_the_end_counts() {
         let events = [
             speaker(2.0, Some("ann"), true, Verdict::Accept),
-            event(4.0, Body::Spoof { verdict: Verdict::Accept, llr: 2.0, since_s: 0.0 }),
+            event(
+                4.0,
+                Body::Spoof {
+                    verdict: Verdict::Accept,
+                    llr: 2.0,
+                    since_s: 0.0,
+                },
+            ),
             speaker(14.0, None, true, Verdict::Reject),
         ];
         let first = segment(0.5, 10.0, Some("ann"), Some(false));
@@ -155,7 +198,10 @@ mod tests {
         let second = segment(11.0, 20.0, Some("unknown"), Some(true));
         let heard = Heard::of(&second, &events);
         assert!(heard.speaker_is_right(&second));
-        assert!(!heard.voice_is_right(&second), "the answer on the voice is still the first segment's");
+        assert!(
+            !heard.voice_is_right(&second),
+            "the answer on the voice is still the first segment's"
+        );
     }
 
     #[test]
@@ -163,7 +209,14 @@ mod tests {
         let music = segment(20.0, 30.0, None, None);
         let mut events = vec![
             speaker(5.0, Some("ann"), true, Verdict::Accept),
-            event(6.0, Body::Spoof { verdict: Verdict::Reject, llr: -2.0, since_s: 0.0 }),
+            event(
+                6.0,
+                Body::Spoof {
+                    verdict: Verdict::Reject,
+                    llr: -2.0,
+                    since_s: 0.0,
+                },
+            ),
         ];
         let heard = Heard::of(&music, &events);
         assert!(!heard.speaker_is_right(&music) && !heard.voice_is_right(&music));

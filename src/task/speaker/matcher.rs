@@ -21,7 +21,10 @@ pub struct Matcher {
 impl Matcher {
     /// A matcher over `candidates`, whose embeddings have the dimension of those that will be scored.
     pub fn new(candidates: Vec<Candidate>, calibration: Calibration) -> Self {
-        Self { candidates, calibration }
+        Self {
+            candidates,
+            calibration,
+        }
     }
 
     /// The enrolled names, in the order of [`Matcher::scores`].
@@ -60,7 +63,11 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
         aa += x * x;
         bb += y * y;
     }
-    if aa == 0.0 || bb == 0.0 { 0.0 } else { dot / (aa * bb).sqrt() }
+    if aa == 0.0 || bb == 0.0 {
+        0.0
+    } else {
+        dot / (aa * bb).sqrt()
+    }
 }
 
 /// Mean of unit vectors, brought back to unit length; `None` for no vectors or a mean of zero.
@@ -98,10 +105,19 @@ mod tests {
     fn scores_keep_the_order_of_the_candidates() {
         let matcher = Matcher::new(
             vec![
-                Candidate { name: "ann".into(), embedding: vec![1.0, 0.0] },
-                Candidate { name: "bob".into(), embedding: vec![0.0, 1.0] },
+                Candidate {
+                    name: "ann".into(),
+                    embedding: vec![1.0, 0.0],
+                },
+                Candidate {
+                    name: "bob".into(),
+                    embedding: vec![0.0, 1.0],
+                },
             ],
-            Calibration { slope: 10.0, offset: -5.0 },
+            Calibration {
+                slope: 10.0,
+                offset: -5.0,
+            },
         );
         let scores = matcher.scores(&[1.0, 0.0]);
         assert_eq!(scores, vec![(1.0, 5.0), (0.0, -5.0)]);

@@ -35,7 +35,12 @@ pub struct SpeakerTracker {
 impl SpeakerTracker {
     /// A tracker over as many enrolled people as each score slice will hold.
     pub fn new(people: usize, policy: Policy) -> Self {
-        Self { policy, running: vec![Running::default(); people], answer: Answer::default(), last_speech_s: 0.0 }
+        Self {
+            policy,
+            running: vec![Running::default(); people],
+            answer: Answer::default(),
+            last_speech_s: 0.0,
+        }
     }
 
     /// Takes a window of speech: a log-likelihood ratio a person, the span of its utterance, and whether the utterance
@@ -54,8 +59,16 @@ impl SpeakerTracker {
         let speaker = best.filter(|_| verdict == Verdict::Accept).map(|(i, _)| i);
         // A clear answer after nobody spoke stands at once; replacing a standing one, or a shrug, takes confirmation.
         let first = self.answer.standing().is_none() && verdict != Verdict::Inconclusive;
-        let since_s = self.answer.propose((speaker, verdict), start_s, if first { 1 } else { CONFIRM })?;
-        Some(Turn { speaker, speaking: true, verdict, since_s, llr: best.map(|(_, llr)| llr) })
+        let since_s =
+            self.answer
+                .propose((speaker, verdict), start_s, if first { 1 } else { CONFIRM })?;
+        Some(Turn {
+            speaker,
+            speaking: true,
+            verdict,
+            since_s,
+            llr: best.map(|(_, llr)| llr),
+        })
     }
 
     /// Takes a window without new speech that ends at `end_s`. Returns the new answer when it changed.
@@ -65,7 +78,13 @@ impl SpeakerTracker {
         }
         self.running.fill(Running::default());
         let verdict = Verdict::Inconclusive;
-        Some(Turn { speaker: None, speaking: false, verdict, since_s: self.last_speech_s, llr: None })
+        Some(Turn {
+            speaker: None,
+            speaking: false,
+            verdict,
+            since_s: self.last_speech_s,
+            llr: None,
+        })
     }
 }
 
@@ -82,7 +101,10 @@ mod tests {
     fn a_clear_voice_is_named_at_once_and_only_once() {
         let mut t = tracker(2);
         let turn = t.speech(&[4.0, -4.0], 0.2, 3.0, true).unwrap();
-        assert_eq!((turn.speaker, turn.verdict, turn.since_s), (Some(0), Verdict::Accept, 0.2));
+        assert_eq!(
+            (turn.speaker, turn.verdict, turn.since_s),
+            (Some(0), Verdict::Accept, 0.2)
+        );
         assert_eq!(t.speech(&[5.0, -4.0], 1.0, 4.0, false), None);
     }
 
@@ -120,7 +142,10 @@ mod tests {
     fn doubt_needs_confirmation() {
         let mut t = tracker(1);
         assert_eq!(t.speech(&[0.1], 0.0, 3.0, true), None);
-        assert_eq!(t.speech(&[0.1], 0.0, 4.0, false).unwrap().verdict, Verdict::Inconclusive);
+        assert_eq!(
+            t.speech(&[0.1], 0.0, 4.0, false).unwrap().verdict,
+            Verdict::Inconclusive
+        );
     }
 
     #[test]

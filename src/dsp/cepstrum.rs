@@ -7,8 +7,8 @@ pub const CEPSTRA: usize = 20;
 
 /// The first coefficients of an orthonormal DCT-II.
 pub struct Dct {
-    inputs: usize,
-    /// `[outputs, inputs]`
+    outputs: usize,
+    /// `[inputs, outputs]`: with the coefficients side by side, no sum waits for the one before.
     matrix: Vec<f64>,
 }
 
@@ -17,20 +17,25 @@ impl Dct {
     /// else `√(2/N)`.
     pub fn new(inputs: usize, outputs: usize) -> Self {
         let n = inputs as f64;
-        let row = |k: usize| {
-            let scale = if k == 0 { 1.0 / n } else { 2.0 / n }.sqrt();
-            (0..inputs).map(move |i| scale * (PI * k as f64 * (2 * i + 1) as f64 / (2.0 * n)).cos())
+        let row = |i: usize| {
+            (0..outputs).map(move |k| {
+                let scale = if k == 0 { 1.0 / n } else { 2.0 / n }.sqrt();
+                scale * (PI * k as f64 * (2 * i + 1) as f64 / (2.0 * n)).cos()
+            })
         };
         Self {
-            inputs,
-            matrix: (0..outputs).flat_map(row).collect(),
+            outputs,
+            matrix: (0..inputs).flat_map(row).collect(),
         }
     }
 
     /// Writes as many coefficients of `x` as fit into `out`.
     pub fn apply(&self, x: &[f64], out: &mut [f64]) {
-        for (c, row) in out.iter_mut().zip(self.matrix.chunks_exact(self.inputs)) {
-            *c = row.iter().zip(x).map(|(m, x)| m * x).sum();
+        out.fill(0.0);
+        for (x, row) in x.iter().zip(self.matrix.chunks_exact(self.outputs)) {
+            for (c, m) in out.iter_mut().zip(row) {
+                *c += m * x;
+            }
         }
     }
 }
@@ -74,7 +79,12 @@ pub fn normalise(rows: &[f64], width: usize, out: &mut Vec<f32>) {
         *v = 1.0 / (v.sqrt() + 1e-5);
     }
     for row in rows.chunks_exact(width) {
-        out.extend(row.iter().zip(&mean).zip(&scale).map(|((x, m), s)| ((x - m) * s) as f32));
+        out.extend(
+            row.iter()
+                .zip(&mean)
+                .zip(&scale)
+                .map(|((x, m), s)| ((x - m) * s) as f32),
+        );
     }
 }
 
@@ -87,7 +97,9 @@ mod tests {
         let dct = Dct::new(12, 12);
         for a in 0..12 {
             for b in 0..12 {
-                let dot: f64 = (0..12).map(|i| dct.matrix[a * 12 + i] * dct.matrix[b * 12 + i]).sum();
+                let dot: f64 = (0..12)
+                    .map(|i| dct.matrix[i * 12 + a] * dct.matrix[i * 12 + b])
+                    .sum();
                 assert!((dot - f64::from(u8::from(a == b))).abs() < 1e-12);
             }
         }
@@ -111,13 +123,18 @@ mod tests {
 
     #[test]
     fn normalised_columns_have_zero_mean_and_unit_variance() {
-        let rows: Vec<f64> = (0..50).flat_map(|t| [(t as f64).sin() * 40.0 + 7.0, 5.0]).collect();
+        let rows: Vec<f64> = (0..50)
+            .flat_map(|t| [(t as f64).sin() * 40.0 + 7.0, 5.0])
+            .collect();
         let mut out = Vec::new();
         normalise(&rows, 2, &mut out);
         let column: Vec<f64> = out.iter().step_by(2).map(|x| f64::from(*x)).collect();
         let mean = column.iter().sum::<f64>() / 50.0;
         let var = column.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 50.0;
         assert!(mean.abs() < 1e-6 && (var - 1.0).abs() < 1e-5);
-        assert!(out.iter().skip(1).step_by(2).all(|x| x.abs() < 1e-6), "a constant column becomes 0");
+        assert!(
+            out.iter().skip(1).step_by(2).all(|x| x.abs() < 1e-6),
+            "a constant column becomes 0"
+        );
     }
 }

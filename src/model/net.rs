@@ -50,15 +50,23 @@ pub(super) struct Net {
 
 impl Net {
     /// Checks the file, loads it and checks its inputs and outputs.
-    pub fn open(runtime: &Runtime, bytes: &[u8], device: Device, contract: Contract) -> Result<Self, ModelError> {
+    pub fn open(
+        runtime: &Runtime,
+        bytes: &[u8],
+        device: Device,
+        contract: Contract,
+    ) -> Result<Self, ModelError> {
         let part = contract.part;
         let refused = |reason: String| ModelError::Refused { part, reason };
         onnx::check(bytes).map_err(refused)?;
-        let session = builder(runtime, device)?
-            .commit_from_memory(bytes)
-            .map_err(|e| refused(chain(&e)))?;
+        let session = commit(runtime, bytes, device, part)?;
         check_ports(part, session.inputs(), &contract.inputs, true)?;
-        check_ports(part, session.outputs(), std::slice::from_ref(&contract.output), false)?;
+        check_ports(
+            part,
+            session.outputs(),
+            std::slice::from_ref(&contract.output),
+            false,
+        )?;
         Ok(Self {
             part,
             session,
@@ -86,7 +94,11 @@ impl Net {
         }
         let outputs = self.session.run(values).map_err(failed)?;
         let (shape, data) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
-        if !shape.iter().map(|d| usize::try_from(*d).ok()).eq(expected.iter().map(|d| Some(*d))) {
+        if !shape
+            .iter()
+            .map(|d| usize::try_from(*d).ok())
+            .eq(expected.iter().map(|d| Some(*d)))
+        {
             return Err(ModelError::Contract {
                 part,
                 expected: format!("an output of shape {expected:?}"),
@@ -122,19 +134,43 @@ fn builder(runtime: &Runtime, device: Device) -> Result<SessionBuilder, ModelErr
         Device::Cpu => Ok(builder),
         // Without `error_on_failure` a missing provider silently gives a CPU session. TF32 would move known answers.
         Device::Cuda => builder
-            .with_execution_providers([ep::CUDA::default().with_tf32(false).build().error_on_failure()])
+            .with_execution_providers([ep::CUDA::default()
+                .with_tf32(false)
+                .build()
+                .error_on_failure()])
             .map_err(|e| ModelError::Provider { reason: chain(&e) }),
     }
 }
 
-/// Whether CUDA sessions can be made at all.
-pub(super) fn cuda_works(runtime: &Runtime) -> Result<(), ModelError> {
-    builder(runtime, Device::Cuda).map(|_| ())
+/// Loads the model. A driver or a GPU that is missing shows only now: then the model loads on the CPU, and the provider
+/// is to blame.
+fn commit(
+    runtime: &Runtime,
+    bytes: &[u8],
+    device: Device,
+    part: Part,
+) -> Result<Session, ModelError> {
+    let on = |device| -> Result<Result<Session, String>, ModelError> {
+        let session = builder(runtime, device)?.commit_from_memory(bytes);
+        Ok(session.map_err(|e| chain(&e)))
+    };
+    match (on(device)?, device) {
+        (Ok(session), _) => Ok(session),
+        (Err(reason), Device::Cuda) if on(Device::Cpu)?.is_ok() => {
+            Err(ModelError::Provider { reason })
+        }
+        (Err(reason), _) => Err(ModelError::Refused { part, reason }),
+    }
 }
 
 /// Inputs must have exactly the dimensions of the contract. An output's may be undetermined in the file: every run
 /// checks the real ones.
-fn check_ports(part: Part, found: &[Outlet], expected: &[Port], exact: bool) -> Result<(), ModelError> {
+fn check_ports(
+    part: Part,
+    found: &[Outlet],
+    expected: &[Port],
+    exact: bool,
+) -> Result<(), ModelError> {
     let fits = |(name, dims): &Port| {
         found.iter().any(|outlet| {
             let shape = outlet.dtype().tensor_shape();
@@ -150,21 +186,39 @@ fn check_ports(part: Part, found: &[Outlet], expected: &[Port], exact: bool) -> 
         return Ok(());
     }
     let dims = |dims: &[i64]| {
-        let names: Vec<String> = dims.iter().map(|d| if *d < 0 { "dynamic".into() } else { d.to_string() }).collect();
+        let names: Vec<String> = dims
+            .iter()
+            .map(|d| {
+                if *d < 0 {
+                    "dynamic".into()
+                } else {
+                    d.to_string()
+                }
+            })
+            .collect();
         names.join(", ")
     };
     let kind = if exact { "inputs" } else { "outputs" };
     let list = |ports: Vec<String>| format!("{kind} {}", ports.join(" and "));
     Err(ModelError::Contract {
         part,
-        expected: list(expected.iter().map(|(name, d)| format!("{name} f32 [{}]", dims(d))).collect()),
+        expected: list(
+            expected
+                .iter()
+                .map(|(name, d)| format!("{name} f32 [{}]", dims(d)))
+                .collect(),
+        ),
         found: list(
             found
                 .iter()
-                .map(|o| match (o.dtype().tensor_type(), o.dtype().tensor_shape()) {
-                    (Some(kind), Some(shape)) => format!("{} {kind} [{}]", o.name(), dims(shape)),
-                    _ => format!("{} {}", o.name(), o.dtype()),
-                })
+                .map(
+                    |o| match (o.dtype().tensor_type(), o.dtype().tensor_shape()) {
+                        (Some(kind), Some(shape)) => {
+                            format!("{} {kind} [{}]", o.name(), dims(shape))
+                        }
+                        _ => format!("{} {}", o.name(), o.dtype()),
+                    },
+                )
                 .collect(),
         ),
     })

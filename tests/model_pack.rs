@@ -471,4 +471,27 @@ fn the_default_pack_keeps_its_contract() {
         .genuine(&hidden, SpectralView::new().compute(&voice).view())
         .expect("a score");
     assert_eq!(models.speech(features.view()).expect("speech").len(), 149);
+    // Digital silence and full-scale clipping are audio, too.
+    for sample in [0.0, 1.0] {
+        let window = vec![sample; 48_000];
+        let features = fbank(&window);
+        models.speech(features.view()).expect("speech");
+        let hidden = models.encode(features.view()).expect("hidden states");
+        models.embed(&hidden).expect("an embedding");
+        let spectral = SpectralView::new().compute(&window);
+        models.genuine(&hidden, spectral.view()).expect("a score");
+    }
+    // Windows of other lengths, odd numbers of frames too.
+    for frames in [2, 40, 99, 297, 998] {
+        let features = Array2::from_elem((frames, 80), -9.0);
+        let hidden = models.encode(features.view()).expect("hidden states");
+        assert_eq!(hidden.view().dim().1, frames / 2);
+        assert_eq!(
+            models.speech(features.view()).expect("speech").len(),
+            frames / 2
+        );
+        models.embed(&hidden).expect("an embedding");
+        let spectral = Array2::zeros((frames, SPECTRAL_DIM));
+        models.genuine(&hidden, spectral.view()).expect("a score");
+    }
 }

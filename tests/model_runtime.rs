@@ -22,7 +22,12 @@ impl Child {
 
     /// What the child said, after it ended well.
     fn says(&self) -> String {
-        let mut command = Command::new(std::env::current_exe().expect("this test binary"));
+        self.run(&mut Command::new(
+            std::env::current_exe().expect("this test binary"),
+        ))
+    }
+
+    fn run(&self, command: &mut Command) -> String {
         command.args([
             "--exact",
             "child_loads_a_library",
@@ -149,6 +154,40 @@ fn the_working_directory_is_searched() {
         folder: folder.path().into(),
     }
     .says();
+    assert!(
+        text.contains(&format!("LOADED {}", real.display())),
+        "{text}"
+    );
+}
+
+/// The folders above the executable, then the system's library path, seen by a copy of this program in a folder of its
+/// own, so that the project's `.deps` is out of sight.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_executables_folders_and_the_system_are_searched() {
+    let (folder, elsewhere) = (
+        TempDir::new().expect("a folder"),
+        TempDir::new().expect("another folder"),
+    );
+    let program = folder.path().join("bin/child");
+    std::fs::create_dir(folder.path().join("bin")).expect("a folder");
+    std::fs::copy(std::env::current_exe().expect("this test binary"), &program).expect("a copy");
+    let real = real_library();
+    let library = |place: &Path| {
+        std::fs::create_dir_all(place).expect("folders");
+        std::os::unix::fs::symlink(&real, place.join("libonnxruntime.so")).expect("a link");
+    };
+    let system = elsewhere.path().join("lib");
+    library(&system);
+    let child = Child {
+        library: None,
+        folder: elsewhere.path().into(),
+    };
+    let text = child.run(Command::new(&program).env("LD_LIBRARY_PATH", &system));
+    assert!(text.contains("LOADED libonnxruntime.so\n"), "{text}");
+
+    library(&folder.path().join(".deps/onnxruntime"));
+    let text = child.run(Command::new(&program).env("LD_LIBRARY_PATH", &system));
     assert!(
         text.contains(&format!("LOADED {}", real.display())),
         "{text}"

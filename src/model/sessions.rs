@@ -1,7 +1,7 @@
 //! The models of a pack as one engine worker owns them: opened against the contract, proven on their known answers, and
 //! called with typed shapes.
 
-use ndarray::{Array3, ArrayView2, ArrayView3, CowArray, Ix2};
+use ndarray::{Array3, ArrayView2, ArrayView3, CowArray, Ix2, s};
 
 use super::error::ModelError;
 use super::manifest::{KNOWN_VALUES, KnownAnswer};
@@ -131,9 +131,10 @@ impl Models {
         self.device
     }
 
-    /// Speech probability of each 20 ms frame, from log-mel features `[T, 80]`: `T/2` values in 0 to 1.
+    /// Speech probability of each 20 ms frame, from log-mel features `[T, 80]`: `T/2` values in 0 to 1
+    /// (integer division: an odd last frame is left out).
     pub fn speech(&mut self, fbank: ArrayView2<f32>) -> Result<Vec<f32>, ModelError> {
-        let fbank = features(Part::Vad, &fbank, MELS)?;
+        let fbank = features(Part::Vad, fbank, MELS)?;
         let (shape, data) = ([1, fbank.nrows(), MELS], contiguous(&fbank));
         let speech = self
             .vad
@@ -150,7 +151,7 @@ impl Models {
 
     /// Hidden states of a window, from log-mel features `[T, 80]`: `[layers, T/2, dim]`.
     pub fn encode(&mut self, fbank: ArrayView2<f32>) -> Result<Hidden, ModelError> {
-        let fbank = features(Part::Encoder, &fbank, MELS)?;
+        let fbank = features(Part::Encoder, fbank, MELS)?;
         let (shape, data) = ([1, fbank.nrows(), MELS], contiguous(&fbank));
         let out = (self.layers, shape[1] / 2, self.dim);
         let states = self.encoder.run(
@@ -193,7 +194,7 @@ impl Models {
     ) -> Result<f32, ModelError> {
         let part = Part::Spoof;
         let (shape, data) = self.states(part, hidden)?;
-        let spectral = features(part, &spectral, SPECTRAL_DIM)?;
+        let spectral = features(part, spectral, SPECTRAL_DIM)?;
         if spectral.nrows() / 2 != shape[2] {
             return Err(ModelError::Input {
                 part,
@@ -272,20 +273,27 @@ impl Models {
     }
 }
 
-/// Features of `[2 to MOST_FRAMES, columns]`, in memory order.
+/// Features of `[2 to MOST_FRAMES, columns]` in memory order, without an odd last frame: half a frame of 20 ms has no
+/// place in `T/2`, and models differ in whether they make one of it.
 fn features<'a>(
     part: Part,
-    features: &'a ArrayView2<f32>,
+    features: ArrayView2<'a, f32>,
     columns: usize,
 ) -> Result<CowArray<'a, f32, Ix2>, ModelError> {
-    if features.ncols() != columns || !(2..=MOST_FRAMES).contains(&features.nrows()) {
+    let rows = features.nrows();
+    if features.ncols() != columns || !(2..=MOST_FRAMES).contains(&rows) {
         return Err(ModelError::Input {
             part,
             expected: format!("2 to {MOST_FRAMES} frames of {columns} values"),
             found: format!("{:?}", features.dim()),
         });
     }
-    Ok(features.as_standard_layout())
+    let even = features.slice_move(s![..rows / 2 * 2, ..]);
+    if even.is_standard_layout() {
+        Ok(even.into())
+    } else {
+        Ok(even.as_standard_layout().into_owned().into())
+    }
 }
 
 /// The values of an array in standard layout, which [`features`] made sure of.

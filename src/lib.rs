@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod dsp;
 pub mod model;
+mod percentile;
 pub mod pipeline;
 pub mod publish;
 pub mod store;

@@ -60,6 +60,7 @@ impl Vectors {
             expected.len() > 1000 && expected.iter().any(|x| x.abs() > 1.0),
             "{name}: empty vectors"
         );
+        assert!(found.iter().all(|x| x.is_finite()), "{name}");
         let worst = found
             .iter()
             .zip(&expected)

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 mod analysis;
+mod bench;
 mod config;
 mod demo;
 mod detect;
@@ -100,6 +101,8 @@ enum Command {
     Devices(devices::Args),
     /// Check every part that the daemon needs on this machine, and say what to do: exit code 3 if one fails.
     Doctor(doctor::Args),
+    /// Measure how many streams this machine keeps up with.
+    Bench(bench::Args),
     /// Check, print or describe a configuration.
     Config(config::Args),
 }
@@ -129,6 +132,7 @@ impl Command {
             Self::Models(args) => models::run(args, output),
             Self::Devices(args) => devices::run(args, output),
             Self::Doctor(args) => doctor::run(args, output),
+            Self::Bench(args) => bench::run(args, output),
             Self::Config(args) => config::run(args, output),
         }
     }

@@ -7,8 +7,8 @@ pub const CEPSTRA: usize = 20;
 
 /// The first coefficients of an orthonormal DCT-II.
 pub struct Dct {
-    inputs: usize,
-    /// `[outputs, inputs]`
+    outputs: usize,
+    /// `[inputs, outputs]`: with the coefficients side by side, no sum waits for the one before.
     matrix: Vec<f64>,
 }
 
@@ -17,20 +17,25 @@ impl Dct {
     /// else `√(2/N)`.
     pub fn new(inputs: usize, outputs: usize) -> Self {
         let n = inputs as f64;
-        let row = |k: usize| {
-            let scale = if k == 0 { 1.0 / n } else { 2.0 / n }.sqrt();
-            (0..inputs).map(move |i| scale * (PI * k as f64 * (2 * i + 1) as f64 / (2.0 * n)).cos())
+        let row = |i: usize| {
+            (0..outputs).map(move |k| {
+                let scale = if k == 0 { 1.0 / n } else { 2.0 / n }.sqrt();
+                scale * (PI * k as f64 * (2 * i + 1) as f64 / (2.0 * n)).cos()
+            })
         };
         Self {
-            inputs,
-            matrix: (0..outputs).flat_map(row).collect(),
+            outputs,
+            matrix: (0..inputs).flat_map(row).collect(),
         }
     }
 
     /// Writes as many coefficients of `x` as fit into `out`.
     pub fn apply(&self, x: &[f64], out: &mut [f64]) {
-        for (c, row) in out.iter_mut().zip(self.matrix.chunks_exact(self.inputs)) {
-            *c = row.iter().zip(x).map(|(m, x)| m * x).sum();
+        out.fill(0.0);
+        for (x, row) in x.iter().zip(self.matrix.chunks_exact(self.outputs)) {
+            for (c, m) in out.iter_mut().zip(row) {
+                *c += m * x;
+            }
         }
     }
 }
@@ -93,7 +98,7 @@ mod tests {
         for a in 0..12 {
             for b in 0..12 {
                 let dot: f64 = (0..12)
-                    .map(|i| dct.matrix[a * 12 + i] * dct.matrix[b * 12 + i])
+                    .map(|i| dct.matrix[i * 12 + a] * dct.matrix[i * 12 + b])
                     .sum();
                 assert!((dot - f64::from(u8::from(a == b))).abs() < 1e-12);
             }

@@ -59,9 +59,7 @@ impl Net {
         let part = contract.part;
         let refused = |reason: String| ModelError::Refused { part, reason };
         onnx::check(bytes).map_err(refused)?;
-        let session = builder(runtime, device)?
-            .commit_from_memory(bytes)
-            .map_err(|e| refused(chain(&e)))?;
+        let session = commit(runtime, bytes, device, part)?;
         check_ports(part, session.inputs(), &contract.inputs, true)?;
         check_ports(
             part,
@@ -144,9 +142,25 @@ fn builder(runtime: &Runtime, device: Device) -> Result<SessionBuilder, ModelErr
     }
 }
 
-/// Whether CUDA sessions can be made at all.
-pub(super) fn cuda_works(runtime: &Runtime) -> Result<(), ModelError> {
-    builder(runtime, Device::Cuda).map(|_| ())
+/// Loads the model. A driver or a GPU that is missing shows only now: then the model loads on the CPU, and the provider
+/// is to blame.
+fn commit(
+    runtime: &Runtime,
+    bytes: &[u8],
+    device: Device,
+    part: Part,
+) -> Result<Session, ModelError> {
+    let on = |device| -> Result<Result<Session, String>, ModelError> {
+        let session = builder(runtime, device)?.commit_from_memory(bytes);
+        Ok(session.map_err(|e| chain(&e)))
+    };
+    match (on(device)?, device) {
+        (Ok(session), _) => Ok(session),
+        (Err(reason), Device::Cuda) if on(Device::Cpu)?.is_ok() => {
+            Err(ModelError::Provider { reason })
+        }
+        (Err(reason), _) => Err(ModelError::Refused { part, reason }),
+    }
 }
 
 /// Inputs must have exactly the dimensions of the contract. An output's may be undetermined in the file: every run

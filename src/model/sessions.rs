@@ -1,11 +1,11 @@
 //! The models of a pack as one engine worker owns them: opened against the contract, proven on their known answers, and
 //! called with typed shapes.
 
-use ndarray::{Array3, ArrayView2, ArrayView3, CowArray, Ix2};
+use ndarray::{Array3, ArrayView2, ArrayView3, CowArray, Ix2, s};
 
 use super::error::ModelError;
 use super::manifest::{KNOWN_VALUES, KnownAnswer};
-use super::net::{Contract, Device, Net, cuda_works};
+use super::net::{Contract, Device, Net};
 use super::pack::{Pack, Part};
 use super::runtime::Runtime;
 use crate::config::Provider;
@@ -35,12 +35,7 @@ impl Hidden {
     pub fn span(&self, frames: std::ops::Range<usize>) -> Self {
         let end = frames.end.min(self.frames());
         let start = frames.start.min(end);
-        Self {
-            states: self
-                .states
-                .slice(ndarray::s![.., start..end, ..])
-                .to_owned(),
-        }
+        Self { states: self.states.slice(ndarray::s![.., start..end, ..]).to_owned() }
     }
 }
 
@@ -78,7 +73,26 @@ impl Models {
         provider: Provider,
         spoof: bool,
     ) -> Result<Self, ModelError> {
-        let device = choose(runtime, provider)?;
+        let on = |device| Self::open_on(runtime, pack, device, spoof);
+        match provider {
+            Provider::Cpu => on(Device::Cpu),
+            Provider::Cuda => on(Device::Cuda),
+            Provider::Auto => match on(Device::Cuda) {
+                Err(e @ ModelError::Provider { .. }) => {
+                    tracing::warn!("models run on the CPU: {e}");
+                    on(Device::Cpu)
+                }
+                opened => opened,
+            },
+        }
+    }
+
+    fn open_on(
+        runtime: &Runtime,
+        pack: &Pack,
+        device: Device,
+        spoof: bool,
+    ) -> Result<Self, ModelError> {
         let m = pack.manifest();
         let (layers, dim) = (m.encoder.layers, m.encoder.dim);
         let fbank = || ("fbank", vec![-1, -1, MELS as i64]);
@@ -129,9 +143,10 @@ impl Models {
         self.device
     }
 
-    /// Speech probability of each 20 ms frame, from log-mel features `[T, 80]`: `T/2` values in 0 to 1.
+    /// Speech probability of each 20 ms frame, from log-mel features `[T, 80]`: `T/2` values in 0 to 1
+    /// (integer division: an odd last frame is left out).
     pub fn speech(&mut self, fbank: ArrayView2<f32>) -> Result<Vec<f32>, ModelError> {
-        let fbank = features(Part::Vad, &fbank, MELS)?;
+        let fbank = features(Part::Vad, fbank, MELS)?;
         let (shape, data) = ([1, fbank.nrows(), MELS], contiguous(&fbank));
         let speech = self
             .vad
@@ -148,7 +163,7 @@ impl Models {
 
     /// Hidden states of a window, from log-mel features `[T, 80]`: `[layers, T/2, dim]`.
     pub fn encode(&mut self, fbank: ArrayView2<f32>) -> Result<Hidden, ModelError> {
-        let fbank = features(Part::Encoder, &fbank, MELS)?;
+        let fbank = features(Part::Encoder, fbank, MELS)?;
         let (shape, data) = ([1, fbank.nrows(), MELS], contiguous(&fbank));
         let out = (self.layers, shape[1] / 2, self.dim);
         let states = self.encoder.run(
@@ -191,7 +206,7 @@ impl Models {
     ) -> Result<f32, ModelError> {
         let part = Part::Spoof;
         let (shape, data) = self.states(part, hidden)?;
-        let spectral = features(part, &spectral, SPECTRAL_DIM)?;
+        let spectral = features(part, spectral, SPECTRAL_DIM)?;
         if spectral.nrows() / 2 != shape[2] {
             return Err(ModelError::Input {
                 part,
@@ -270,34 +285,27 @@ impl Models {
     }
 }
 
-fn choose(runtime: &Runtime, provider: Provider) -> Result<Device, ModelError> {
-    match provider {
-        Provider::Cpu => Ok(Device::Cpu),
-        Provider::Cuda => cuda_works(runtime).map(|()| Device::Cuda),
-        Provider::Auto => match cuda_works(runtime) {
-            Ok(()) => Ok(Device::Cuda),
-            Err(e) => {
-                tracing::warn!("models run on the CPU: {e}");
-                Ok(Device::Cpu)
-            }
-        },
-    }
-}
-
-/// Features of `[2 to MOST_FRAMES, columns]`, in memory order.
+/// Features of `[2 to MOST_FRAMES, columns]` in memory order, without an odd last frame: half a frame of 20 ms has no
+/// place in `T/2`, and models differ in whether they make one of it.
 fn features<'a>(
     part: Part,
-    features: &'a ArrayView2<f32>,
+    features: ArrayView2<'a, f32>,
     columns: usize,
 ) -> Result<CowArray<'a, f32, Ix2>, ModelError> {
-    if features.ncols() != columns || !(2..=MOST_FRAMES).contains(&features.nrows()) {
+    let rows = features.nrows();
+    if features.ncols() != columns || !(2..=MOST_FRAMES).contains(&rows) {
         return Err(ModelError::Input {
             part,
             expected: format!("2 to {MOST_FRAMES} frames of {columns} values"),
             found: format!("{:?}", features.dim()),
         });
     }
-    Ok(features.as_standard_layout())
+    let even = features.slice_move(s![..rows / 2 * 2, ..]);
+    if even.is_standard_layout() {
+        Ok(even.into())
+    } else {
+        Ok(even.as_standard_layout().into_owned().into())
+    }
 }
 
 /// The values of an array in standard layout, which [`features`] made sure of.
@@ -315,8 +323,9 @@ fn wave(length: usize, scale: f64, offset: f64) -> Vec<f32> {
 fn compare(part: Part, known: &KnownAnswer, found: &[f32]) -> Result<(), ModelError> {
     for (index, (expected, found)) in known.output.iter().zip(found).enumerate() {
         let found = f64::from(*found);
-        // Written so that a NaN in the manifest is a difference.
-        if !((found - expected).abs() <= 1e-3 * expected.abs().max(1.0)) {
+        let difference = (found - expected).abs();
+        // A NaN in the manifest is a difference, too.
+        if difference.is_nan() || difference > 1e-3 * expected.abs().max(1.0) {
             return Err(ModelError::KnownAnswer {
                 part,
                 index,

@@ -10,6 +10,7 @@ use crate::audio::SAMPLE_RATE;
 use crate::cli::style::{BAD, GOOD};
 use crate::cli::{Failure, Output};
 use crate::model::{Pack, Runtime};
+use crate::percentile::percentile;
 use crate::pipeline::Counters;
 use crate::publish::{Body, Event, SourceState, SpeakerFinding, SpoofFinding, Verdict, time};
 
@@ -113,7 +114,8 @@ impl<'a> Report<'a> {
             .iter()
             .map(|(s, h)| usize::from(h.speaker_is_right(s)) + usize::from(h.voice_is_right(s)))
             .sum();
-        let delays = Delays::of(&self.delays_ms);
+        let mut delays = self.delays_ms.clone();
+        let (median, p99) = (percentile(&mut delays, 0.5), percentile(&mut delays, 0.99));
         let windows = counters.windows.load(Ordering::Relaxed);
         let cpu = cost.cores.map(|cores| 100.0 * cores);
         let resident_mib = cost.resident.map(|bytes| bytes as f64 / f64::from(1 << 20));
@@ -122,7 +124,7 @@ impl<'a> Report<'a> {
             return self.output.record(&json!({
                 "type": "summary", "segments": segments, "right": right, "of": 2 * heard.len(),
                 "events": self.events.len(), "windows": windows, "gaps": self.gaps,
-                "delay_median_ms": delays.median, "delay_p99_ms": delays.p99,
+                "delay_median_ms": median, "delay_p99_ms": p99,
                 "cpu_percent": cpu, "resident_mib": resident_mib, "wall_s": cost.wall.as_secs_f64(),
             }));
         }
@@ -155,7 +157,7 @@ impl<'a> Report<'a> {
         ))?;
         self.output.line(format_args!(
             "from the end of a window to the arrival of its events at an MQTT client: median {:.0} ms, 99 % within {:.0} ms",
-            delays.median, delays.p99
+            median, p99
         ))?;
         self.output.line(format_args!(
             "{:.1} s of wall time, {} of a core, {} resident",
@@ -281,24 +283,4 @@ fn delay_ms(event: &Event, at: SystemTime) -> Option<f64> {
     let made = time::parse(&event.time)?;
     let travelled = at.duration_since(made).unwrap_or_default();
     Some(event.lag_ms + travelled.as_secs_f64() * 1e3)
-}
-
-/// Percentiles of the delays.
-struct Delays {
-    median: f64,
-    p99: f64,
-}
-
-impl Delays {
-    fn of(delays_ms: &[f64]) -> Self {
-        let mut sorted = delays_ms.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let at = |q: f64| {
-            sorted.get(((sorted.len() as f64 * q) as usize).min(sorted.len().saturating_sub(1)))
-        };
-        Self {
-            median: at(0.5).copied().unwrap_or(f64::NAN),
-            p99: at(0.99).copied().unwrap_or(f64::NAN),
-        }
-    }
 }

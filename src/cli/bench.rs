@@ -1,0 +1,164 @@
+//! `earwitness bench`: how many streams of speech this machine keeps up with.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use serde_json::json;
+
+use crate::config::{Config, Input, Stream};
+use crate::model::{Pack, Runtime};
+use crate::percentile::percentile;
+use crate::pipeline::Pipeline;
+use crate::publish::{Body, Bus, Inbox, QUEUE, Sink, SinkError};
+use crate::telemetry::CpuMeter;
+
+use super::output::Cell;
+use super::{Analysis, Failure, Outcome, Output};
+
+/// A window whose findings come later than this is of no use to somebody who waits at a door.
+const TOO_LATE_MS: f64 = 1_000.0;
+
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Numbers of streams to try, in order; stops after the first that the machine does not keep up with.
+    #[arg(long, value_delimiter = ',', default_value = "1,8,16,24,32,48,64,96,128")]
+    streams: Vec<usize>,
+    /// Seconds a try.
+    #[arg(long, default_value_t = 15.0)]
+    seconds: f64,
+    /// What every stream plays, in real time and all in step, which is the worst case. At least as long as a try.
+    #[arg(long, default_value = "examples/scene/scene.flac")]
+    audio: PathBuf,
+    #[command(flatten)]
+    analysis: Analysis,
+}
+
+/// One try.
+#[derive(Debug, serde::Serialize)]
+struct Try {
+    streams: usize,
+    windows: u64,
+    encoded: u64,
+    lost_s: f64,
+    lag_median_ms: f64,
+    lag_p99_ms: f64,
+    cores: Option<f64>,
+    analysis_ms_per_encoded_window: f64,
+    keeps_up: bool,
+}
+
+/// Prints a line a try, and the least number of streams that was too many.
+pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
+    let mut config = args.analysis.config()?;
+    if !(1.0..=3600.0).contains(&args.seconds) {
+        return Err(Failure::usage(anyhow!("--seconds: expected 1 to 3600, found {}", args.seconds)));
+    }
+    if args.streams.contains(&0) {
+        return Err(Failure::usage(anyhow!("--streams: expected numbers of at least 1, found 0")));
+    }
+    let runtime = Runtime::load(config.models.runtime.as_deref())?;
+    let pack = Pack::load(&config.models.pack)?;
+    let mut tries = Vec::new();
+    for &streams in &args.streams {
+        config.streams = (0..streams)
+            .map(|i| Stream {
+                id: format!("bench-{i}"),
+                source: Input::File { path: args.audio.clone(), speed: 1.0 },
+                channel: None,
+            })
+            .collect();
+        let result = attempt(&config, args.seconds, runtime, &pack)?;
+        if output.is_json() {
+            output.record(&result)?;
+        }
+        let enough = !result.keeps_up;
+        tries.push(result);
+        if enough {
+            break;
+        }
+    }
+    summary(&tries, output)?;
+    Ok(Outcome::Success)
+}
+
+fn attempt(config: &Config, seconds: f64, runtime: &Runtime, pack: &Pack) -> Result<Try, Failure> {
+    let lags = Arc::new(Mutex::new(Vec::new()));
+    let mut bus = Bus::new();
+    bus.add("bench", QUEUE, Lags(lags.clone())).context("cannot start the measuring thread")?;
+    let bus = Arc::new(bus);
+    let pipeline = Pipeline::start(config, runtime, pack, bus.clone())?;
+    let meter = CpuMeter::start();
+    let until = Instant::now() + Duration::from_secs_f64(seconds);
+    while Instant::now() < until && !pipeline.has_ended() && !pipeline.has_failed() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let cores = meter.and_then(|m| m.cores());
+    let counters = pipeline.counters();
+    // Read before the stop, which discards what waits.
+    let (windows, encoded) = (counters.windows.load(Relaxed), counters.encoded.load(Relaxed));
+    let (lost, busy) = (counters.lost_samples.load(Relaxed), counters.busy_ns.load(Relaxed));
+    pipeline.stop(Duration::from_secs(1));
+    bus.shutdown(Duration::from_secs(1));
+    let mut lags = std::mem::take(&mut *lags.lock().unwrap_or_else(PoisonError::into_inner));
+    let (median, p99) = (percentile(&mut lags, 0.5), percentile(&mut lags, 0.99));
+    Ok(Try {
+        streams: config.streams.len(),
+        windows,
+        encoded,
+        lost_s: lost as f64 / f64::from(crate::audio::SAMPLE_RATE),
+        lag_median_ms: median,
+        lag_p99_ms: p99,
+        cores,
+        analysis_ms_per_encoded_window: busy as f64 / 1e6 / encoded.max(1) as f64,
+        keeps_up: lost == 0 && p99 <= TOO_LATE_MS,
+    })
+}
+
+fn summary(tries: &[Try], output: &Output) -> Result<(), Failure> {
+    let most = tries.iter().filter(|t| t.keeps_up).map(|t| t.streams).max();
+    let too_many = tries.iter().find(|t| !t.keeps_up).map(|t| t.streams);
+    if output.is_json() {
+        return output.record(&json!({ "type": "summary", "keeps_up": most, "too_many": too_many }));
+    }
+    let rows: Vec<Vec<Cell>> = tries
+        .iter()
+        .map(|t| {
+            vec![
+                Cell::new(t.streams),
+                Cell::new(t.windows),
+                Cell::new(t.encoded),
+                Cell::new(format!("{:.1}", t.lost_s)),
+                Cell::new(format!("{:.0}", t.lag_median_ms)),
+                Cell::new(format!("{:.0}", t.lag_p99_ms)),
+                Cell::new(t.cores.map_or("?".to_owned(), |c| format!("{c:.2}"))),
+                Cell::new(format!("{:.0}", t.analysis_ms_per_encoded_window)),
+                Cell::new(if t.keeps_up { "yes" } else { "no" }),
+            ]
+        })
+        .collect();
+    let head = ["streams", "windows", "encoded", "lost s", "lag p50 ms", "lag p99 ms", "cores", "ms/window", "keeps up"];
+    output.table(&head, &rows)?;
+    output.line(match (most, too_many) {
+        (Some(most), Some(too_many)) => format!("keeps up with {most} streams of speech, not with {too_many}"),
+        (Some(most), None) => format!("keeps up with {most} streams of speech, the most that were tried"),
+        (None, _) => "does not keep up with any number of streams that was tried".to_owned(),
+    })
+}
+
+/// Collects the lag of every window.
+struct Lags(Arc<Mutex<Vec<f64>>>);
+
+impl Sink for Lags {
+    fn run(self: Box<Self>, mut inbox: Inbox) -> Result<(), SinkError> {
+        while let Some(event) = inbox.recv() {
+            if matches!(event.body, Body::Window { .. }) {
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event.lag_ms);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,6 +1,7 @@
 //! A mosquitto process that ends with the test.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,24 +24,33 @@ impl Mosquitto {
     pub fn with(lines: &str, prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         prepare(dir.path());
-        let port = free_port();
         // As root it would become another user, who cannot read our folder.
         let user = if unsafe { libc::geteuid() } == 0 {
             "user root\n"
         } else {
             ""
         };
-        let text = format!(
-            "listener {port} 127.0.0.1\npersistence false\nmax_inflight_messages 0\nmax_queued_messages 0\n{user}{}",
-            lines.replace("{dir}", dir.path().to_str().unwrap())
-        );
-        fs::write(dir.path().join("mosquitto.conf"), text).unwrap();
+        let lines = lines.replace("{dir}", dir.path().to_str().unwrap());
         let mut this = Self {
             child: None,
-            port,
+            port: 0,
             dir,
         };
-        this.restart();
+        for attempt in 0.. {
+            let port = free_port();
+            let text = format!(
+                "listener {port} 127.0.0.1\npersistence false\nmax_inflight_messages 0\n\
+                 max_queued_messages 0\n{user}{lines}"
+            );
+            fs::write(this.dir.path().join("mosquitto.conf"), text).unwrap();
+            this.port = port;
+            match this.try_restart() {
+                Ok(()) => break,
+                // Another test process was faster.
+                Err(log) if log.contains("in use") && attempt < 5 => {}
+                Err(log) => panic!("mosquitto ended:\n{log}"),
+            }
+        }
         this
     }
 
@@ -51,9 +61,15 @@ impl Mosquitto {
 
     /// Starts it (again) on the same port; returns when it accepts connections.
     pub fn restart(&mut self) {
+        self.try_restart().unwrap();
+    }
+
+    /// The error is what mosquitto wrote before it ended.
+    fn try_restart(&mut self) -> Result<(), String> {
         assert!(self.child.is_none());
-        let log = File::create(self.dir.path().join("log")).unwrap();
-        let child = Command::new(binary())
+        let path = self.dir.path().join("log");
+        let log = File::create(&path).unwrap();
+        let mut child = Command::new(binary())
             .arg("-c")
             .arg(self.dir.path().join("mosquitto.conf"))
             .stdin(Stdio::null())
@@ -61,17 +77,16 @@ impl Mosquitto {
             .stderr(log)
             .spawn()
             .unwrap();
-        let child = self.child.insert(child);
-        let log = self.dir.path().join("log");
+        let mut ended = None;
         wait("mosquitto to listen", || {
-            if let Some(status) = child.try_wait().unwrap() {
-                panic!(
-                    "mosquitto ended: {status}\n{}",
-                    fs::read_to_string(&log).unwrap()
-                );
-            }
-            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+            ended = child.try_wait().unwrap();
+            ended.is_some() || TcpStream::connect(("127.0.0.1", self.port)).is_ok()
         });
+        if ended.is_some() {
+            return Err(fs::read_to_string(&path).unwrap());
+        }
+        self.child = Some(child);
+        Ok(())
     }
 
     /// SIGKILL: no goodbye, nothing saved.
@@ -106,9 +121,16 @@ impl Drop for Mosquitto {
     }
 }
 
+/// Nobody listens there now, and since it lies below Linux's range for outgoing connections, nobody gets it by chance
+/// while a broker is down.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    loop {
+        let random = RandomState::new().build_hasher().finish();
+        let port = 20_000 + (random % 12_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Runs a program that a test needs.

@@ -49,8 +49,18 @@ impl Embedded {
     /// # Errors
     /// [`BrokerError`] when the port is taken or the broker does not come up.
     pub fn start(port: u16) -> Result<Self, BrokerError> {
-        // rumqttd only logs that it could not bind: ask first. The port is free again when `address` is known;
-        // another process could take it in between, which the check below would see as a broker that never came.
+        // Somebody may take a free port before rumqttd does: then there are others.
+        for _ in 0..4 {
+            match Self::attempt(port) {
+                Err(BrokerError::NotUp(_)) if port == 0 => {}
+                outcome => return outcome,
+            }
+        }
+        Self::attempt(port)
+    }
+
+    fn attempt(port: u16) -> Result<Self, BrokerError> {
+        // rumqttd only logs that it could not bind: ask first. The port is free again when `address` is known.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .and_then(|listener| listener.local_addr())
             .map_err(|source| match source.kind() {
@@ -78,7 +88,12 @@ impl Embedded {
         let limit = Instant::now() + START;
         loop {
             match mqtt::probe(&probe, Duration::from_secs(1)) {
-                Ok(_) => return Ok(this),
+                // Ours, unless our server has ended: then it was another one that has the port.
+                Ok(_) => {
+                    return end
+                        .try_recv()
+                        .map_or(Ok(this), |r| Err(BrokerError::NotUp(r)));
+                }
                 Err(error) if Instant::now() > limit => {
                     return Err(BrokerError::NotUp(error.to_string()));
                 }

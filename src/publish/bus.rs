@@ -15,7 +15,7 @@ pub const QUEUE: usize = 1024;
 
 /// Somewhere events go. A sink owns its thread: it loops over its [`Inbox`] until that is closed and empty.
 pub trait Sink: Send + 'static {
-    /// Delivers until [`Inbox::next`] returns `None`, then tidies up before [`Inbox::deadline`] and returns.
+    /// Delivers until [`Inbox::recv`] returns `None`, then tidies up before [`Inbox::deadline`] and returns.
     ///
     /// # Errors
     /// When nothing can ever be delivered again; what is published later counts as dropped.
@@ -36,12 +36,12 @@ pub struct Inbox {
 
 impl Inbox {
     /// Waits for the next event; `None`: the bus shut down and everything was handed over. Not for async code.
-    pub fn next(&mut self) -> Option<Arc<Event>> {
+    pub fn recv(&mut self) -> Option<Arc<Event>> {
         self.queue.blocking_recv()
     }
 
     /// The same for a sink that runs its own async runtime. Cancel-safe.
-    pub async fn next_async(&mut self) -> Option<Arc<Event>> {
+    pub async fn recv_async(&mut self) -> Option<Arc<Event>> {
         self.queue.recv().await
     }
 

@@ -15,7 +15,7 @@ struct Slow {
 
 impl Sink for Slow {
     fn run(self: Box<Self>, mut inbox: Inbox) -> Result<(), SinkError> {
-        while let Some(event) = inbox.next() {
+        while let Some(event) = inbox.recv() {
             thread::sleep(self.delay);
             self.seen.lock().unwrap().push(event.id.sequence);
         }

@@ -106,7 +106,7 @@ impl Jsonl {
 
 impl Sink for Jsonl {
     fn run(mut self: Box<Self>, mut inbox: Inbox) -> Result<(), SinkError> {
-        while let Some(event) = inbox.next() {
+        while let Some(event) = inbox.recv() {
             match event.to_json() {
                 Err(error) => self.complain(&error),
                 Ok(line) => match self.write(line) {

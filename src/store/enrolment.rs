@@ -98,8 +98,7 @@ impl Enrolment {
         }
         let sum: f64 = self.embedding.iter().map(|x| f64::from(*x).powi(2)).sum();
         let norm = sum.sqrt();
-        // Written so that NaN fails too.
-        if !((norm - 1.0).abs() <= 1e-3) {
+        if norm.is_nan() || (norm - 1.0).abs() > 1e-3 {
             return Err(InvalidEnrolment::Norm(norm));
         }
         if self.segments == 0 || !self.speech_s.is_finite() || self.speech_s <= 0.0 {

@@ -197,7 +197,7 @@ impl SpeakerStore {
         if !self.exists()? {
             return Ok(None);
         }
-        let db = self.open_file()?;
+        let db = self.open_file(false)?;
         let tx = match &db {
             Opened::Writable(db) => db.begin_read(),
             Opened::ReadOnly(db) => db.begin_read(),
@@ -213,7 +213,7 @@ impl SpeakerStore {
         &self,
         body: impl FnOnce(&mut redb::Table<&str, &[u8]>) -> Result<T, StorageError>,
     ) -> Result<T, StoreError> {
-        let db = match self.open_file()? {
+        let db = match self.open_file(true)? {
             Opened::Writable(db) => db,
             Opened::ReadOnly(_) => {
                 return Err(self.io(io::ErrorKind::PermissionDenied.into()));
@@ -305,8 +305,8 @@ impl SpeakerStore {
         Ok(())
     }
 
-    /// Opens the file, waiting a little for others to let go of it.
-    fn open_file(&self) -> Result<Opened, StoreError> {
+    /// Opens the file, waiting a little for others to let go of it. `make`: an empty file becomes a database.
+    fn open_file(&self, make: bool) -> Result<Opened, StoreError> {
         let mut builder = Builder::new();
         // Every page's checksum is verified, so that damage is an error here and not a panic later.
         builder
@@ -314,7 +314,12 @@ impl SpeakerStore {
             .set_check_integrity_on_open(true);
         let limit = Instant::now() + LOCK_PATIENCE;
         loop {
-            let error = match builder.create(&self.path) {
+            let opened = if make {
+                builder.create(&self.path)
+            } else {
+                builder.open(&self.path)
+            };
+            let error = match opened {
                 Ok(db) => return Ok(Opened::Writable(db)),
                 Err(error) => error,
             };

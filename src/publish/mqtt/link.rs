@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event as Happening, MqttOptions,
-    NetworkOptions, Outgoing as Sent, Packet, QoS, TlsError,
+    AsyncClient, Event as Happening, MqttOptions, NetworkOptions, Outgoing as Sent, Packet, QoS,
 };
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::{Backoff, random};
 use super::delivery::{CHANNEL, Delivery};
+use super::failure::{Failure, NETWORK_TIMEOUT_S, explain, overflow};
 use super::options::{MqttError, Options};
 use super::status::{Status, StatusHandle};
 use super::topic::{TopicError, Topics};
@@ -20,8 +20,6 @@ use crate::publish::event::{Body, Event};
 use crate::publish::state::StreamState;
 use crate::publish::throttle::Throttle;
 
-/// For the connection to come to be, and for each write.
-pub(super) const NETWORK_TIMEOUT_S: u64 = 5;
 /// Kept back from the time for shutting down, to say `offline` and disconnect.
 const FAREWELL: Duration = Duration::from_millis(400);
 /// Kept back from that to return before the bus gives up on us.
@@ -36,6 +34,7 @@ pub struct MqttSink {
     status: StatusHandle,
     inbox_closed: bool,
     invalid: Throttle,
+    full: Throttle,
     lost: Throttle,
     last_loss: String,
 }
@@ -46,13 +45,6 @@ enum End {
     Closed,
     /// Otherwise.
     Lost { lived: Duration, failure: Failure },
-}
-
-/// What a person has to know of a lost or refused connection.
-pub(super) struct Failure {
-    pub text: String,
-    /// Trying again soon is of no use.
-    pub refused: bool,
 }
 
 /// Stages of shutting down.
@@ -85,6 +77,7 @@ impl MqttSink {
             status: StatusHandle::default(),
             inbox_closed: false,
             invalid: Throttle::new(Duration::from_secs(10)),
+            full: Throttle::new(Duration::from_secs(60)),
             lost: Throttle::new(Duration::from_secs(60)),
             last_loss: String::new(),
         })
@@ -154,7 +147,7 @@ impl MqttSink {
                     };
                     tokio::select! {
                         polled = &mut poll => break polled,
-                        event = inbox.next_async(), if !self.inbox_closed => match event {
+                        event = inbox.recv_async(), if !self.inbox_closed => match event {
                             Some(event) => self.take(&event, up.map(|_| &client)),
                             None => self.inbox_closed = true,
                         },
@@ -246,9 +239,13 @@ impl MqttSink {
             }
             return Ok(());
         }
-        let size = payload.len();
+        let (size, dropped) = (payload.len(), self.delivery.dropped);
         if !self.delivery.push(topic, payload) {
             return Err(format!("{size} bytes do not fit into an MQTT packet"));
+        }
+        if self.delivery.dropped > dropped && self.full.hit(std::time::Instant::now()).is_some() {
+            let total = self.delivery.dropped;
+            tracing::warn!(total, "MQTT backlog is full: the oldest events are dropped");
         }
         let state = self
             .states
@@ -306,7 +303,7 @@ impl MqttSink {
                 return false;
             }
             tokio::select! {
-                event = inbox.next_async() => match event {
+                event = inbox.recv_async() => match event {
                     Some(event) => self.take(&event, None),
                     None => self.inbox_closed = true,
                 },
@@ -373,58 +370,4 @@ pub(super) fn network() -> NetworkOptions {
     // Events are small and wanted at once.
     network.set_tcp_nodelay(true);
     network
-}
-
-fn overflow() -> Failure {
-    Failure {
-        text: "the client's request queue overflowed".into(),
-        refused: false,
-    }
-}
-
-/// What happened, and what a person can do about it.
-pub(super) fn explain(error: &ConnectionError, options: &Options) -> Failure {
-    use ConnectReturnCode as Code;
-    let at = &options.address;
-    let (text, refused) = match error {
-        ConnectionError::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => (
-            format!("nobody listens at {at}; is the broker running?"),
-            false,
-        ),
-        ConnectionError::Io(e) => (format!("{at}: {e}"), false),
-        ConnectionError::NetworkTimeout => (
-            format!("{at} did not answer within {NETWORK_TIMEOUT_S} s"),
-            false,
-        ),
-        ConnectionError::FlushTimeout => (format!("{at} takes nothing any more"), false),
-        ConnectionError::ConnectionRefused(Code::BadUserNamePassword | Code::NotAuthorized) => (
-            format!(
-                "{at} refused user name or password; check username and password_file in [mqtt]"
-            ),
-            true,
-        ),
-        ConnectionError::ConnectionRefused(Code::BadClientId) => (
-            format!(
-                "{at} refused client id `{}`; set client_id in [mqtt]",
-                options.client_id
-            ),
-            true,
-        ),
-        ConnectionError::ConnectionRefused(Code::RefusedProtocolVersion) => (
-            format!("{at} does not speak MQTT 3.1.1; use a broker that does"),
-            true,
-        ),
-        ConnectionError::ConnectionRefused(code) => (format!("{at} refused: {code:?}"), false),
-        // rustls reports a certificate that it does not trust as invalid data.
-        ConnectionError::Tls(TlsError::Io(e)) if e.kind() == std::io::ErrorKind::InvalidData => (
-            format!(
-                "TLS with {at}: {e}; check ca_file in [mqtt] and the name in the broker's certificate"
-            ),
-            true,
-        ),
-        ConnectionError::Tls(TlsError::Io(e)) => (format!("TLS with {at}: {e}"), false),
-        ConnectionError::Tls(e) => (format!("TLS with {at}: {e}"), true),
-        other => (format!("{at}: {other}"), false),
-    };
-    Failure { text, refused }
 }

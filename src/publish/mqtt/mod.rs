@@ -5,7 +5,7 @@
 //! options   configuration → rumqttc options, TLS        backoff   when to try again
 //! delivery  what waits, is under way, is acknowledged: pure book-keeping, no sockets
 //! link      the loop: inbox → delivery → socket         status    what the rest of the program may see of it
-//! probe     one connection attempt, for `doctor`
+//! probe     one connection attempt, for `doctor`        failure   what went wrong, in words
 //! ```
 //!
 //! | topic | QoS | retained | payload |
@@ -21,6 +21,7 @@
 mod address;
 mod backoff;
 mod delivery;
+mod failure;
 mod link;
 mod options;
 mod probe;

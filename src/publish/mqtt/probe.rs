@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use rumqttc::{AsyncClient, Event, Outgoing, Packet};
 
-use super::link::{explain, network};
+use super::failure::explain;
+use super::link::network;
 use super::options::{MqttError, Options};
 use crate::config;
 

@@ -3,7 +3,8 @@
 
 use audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{
-    Async, Fft, FixedAsync, FixedSync, Indexing, Resampler as _, SincInterpolationParameters, WindowFunction,
+    Async, Fft, FixedAsync, FixedSync, Indexing, Resampler as _, SincInterpolationParameters,
+    WindowFunction,
 };
 
 /// Wanted block of the FFT resampler, in seconds. 40 ms keep the pass band flat to 7.66 kHz at 16 kHz (the features use

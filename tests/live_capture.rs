@@ -77,7 +77,7 @@ fn recording(seconds: u32) -> Vec<i16> {
     (0..RATE * seconds)
         .map(|_| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            ((state >> 16) as i16) / 2 | 1
+            (((state >> 16) as i16) / 2) | 1
         })
         .collect()
 }

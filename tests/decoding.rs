@@ -181,8 +181,12 @@ fn headers_that_make_no_sense_are_refused_with_what_was_found() {
     seven[24..28].copy_from_slice(&7u32.to_le_bytes());
     let mut fast = wav(16_000, 1, &ramp(100));
     fast[24..28].copy_from_slice(&4_000_000u32.to_le_bytes());
+    // 65535 channels of 2 bytes overflow the demuxer's arithmetic, which panics where overflow is checked.
+    let mut many = wav(16_000, 1, &ramp(100));
+    many[22..24].copy_from_slice(&u16::MAX.to_le_bytes());
     for (content, words) in [
         (none, "channel"),
+        (many, "expected"),
         (seven, "found 7 Hz"),
         (fast, "found 4000000 Hz"),
         (Vec::new(), "empty"),

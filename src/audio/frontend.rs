@@ -249,5 +249,4 @@ impl Frontend {
 }
 
 #[cfg(test)]
-#[path = "frontend_tests.rs"]
 mod tests;

@@ -1,10 +1,9 @@
-//! Audio files to samples: symphonia (with libopus for Opus), and whole clips for enrolment and verification.
+//! Audio files to samples, block by block: symphonia, with libopus for Opus.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
 
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::codecs::registry::CodecRegistry;
@@ -15,10 +14,7 @@ use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet as Encoded;
 
-use super::{Frontend, Output, Packet, SAMPLE_RATE, SourceError, check_format};
-
-/// Longest clip that [`decode`] takes.
-pub const MAX_CLIP: Duration = Duration::from_secs(4 * 3600);
+use super::{SAMPLE_RATE, SourceError, check_format};
 
 /// Packets in a row that may be broken before the rest of a file is given up.
 const BROKEN_IN_A_ROW: u32 = 64;
@@ -230,7 +226,12 @@ impl Decoder {
             Ok((buffer.spec().rate(), channels))
         }) {
             Ok(spec) => spec,
-            Err(_) => {
+            Err(e @ Failure::Panic) => {
+                self.failure = Some(format!("decoding stopped early: {e}"));
+                self.ended = true;
+                return Ok(None);
+            }
+            Err(Failure::Symphonia(_)) => {
                 self.broken += 1;
                 let lost = self.tick.map_or(0.0, |tick| packet.dur.get() as f64 * tick)
                     * f64::from(self.spec.0);
@@ -329,92 +330,11 @@ enum Failure {
     Panic,
 }
 
-/// Calls into the decoders, which parse hostile input: should one panic on it, the file is at fault and the daemon lives.
+/// Calls into the decoders, which parse hostile input: should one panic on it (symphonia 0.6.1 does on a WAV block size that
+/// overflows, where overflow is checked), the file is at fault and the daemon lives.
 fn guard<T>(f: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(result) => result.map_err(Failure::Symphonia),
         Err(_) => Err(Failure::Panic),
     }
-}
-
-/// A whole file at 16 kHz, mono.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Clip {
-    /// 16 kHz, mono, nominal ±1, finite. Packets that were lost are silence.
-    pub samples: Vec<f32>,
-    /// The file's own rate in Hz.
-    pub rate: u32,
-    /// The file's own channels.
-    pub channels: u16,
-    /// What is wrong with the file, for people: cut off, damaged packets, samples that are no numbers.
-    pub damage: Option<String>,
-}
-
-/// Reads a file as 16 kHz mono, from `channel` (counted from 0) or, without, the mean of all. Damage is logged.
-///
-/// # Errors
-/// As [`decode_clip`].
-pub fn decode(path: &Path, channel: Option<u16>) -> Result<Vec<f32>, SourceError> {
-    let clip = decode_clip(path, channel)?;
-    if let Some(damage) = &clip.damage {
-        tracing::warn!(file = %path.display(), %damage, "damaged audio file");
-    }
-    Ok(clip.samples)
-}
-
-/// As [`decode`], with what is known about the file.
-///
-/// # Errors
-/// [`SourceError::Io`] when it cannot be read; [`SourceError::Unusable`] when it is no audio, lacks the channel or is longer
-/// than [`MAX_CLIP`].
-pub fn decode_clip(path: &Path, channel: Option<u16>) -> Result<Clip, SourceError> {
-    let mut decoder = Decoder::open(path)?;
-    let what = path.display().to_string();
-    let (rate, channels) = decoder.format();
-    let mut frontend = Frontend::new(&what, SAMPLE_RATE, channel);
-    let limit = MAX_CLIP.as_secs() * u64::from(SAMPLE_RATE);
-    let (mut native, mut out, mut samples) = (Vec::new(), Vec::new(), Vec::new());
-    frontend.push(&Packet::Format { rate, channels }, &mut native, &mut out)?;
-    loop {
-        let packet = match decoder.next(&mut native)? {
-            Block::Format { rate, channels } => Packet::Format { rate, channels },
-            Block::Audio => Packet::Audio {
-                captured: Instant::now(),
-            },
-            Block::Lost(frames) => Packet::Gap { frames },
-            Block::End => Packet::End,
-        };
-        frontend.push(&packet, &mut native, &mut out)?;
-        for o in out.drain(..) {
-            match o {
-                Output::NewEpoch { .. } => {}
-                Output::Chunk(chunk) => samples.extend_from_slice(&chunk.samples),
-                Output::Gap { samples: lost, .. } => {
-                    samples.resize(samples.len() + lost.min(limit) as usize, 0.0);
-                }
-            }
-        }
-        if samples.len() as u64 > limit {
-            return Err(SourceError::unusable(
-                what,
-                format!(
-                    "expected at most {} h, found more; cut the part that matters (ffmpeg -ss … -t …)",
-                    MAX_CLIP.as_secs() / 3600
-                ),
-            ));
-        }
-        if packet == Packet::End {
-            break;
-        }
-    }
-    let repaired = frontend.repaired();
-    let numbers = (repaired > 0)
-        .then(|| format!("{repaired} sample(s) were not numbers in ±16 and were replaced"));
-    let damage: Vec<String> = decoder.damage().into_iter().chain(numbers).collect();
-    Ok(Clip {
-        samples,
-        rate,
-        channels,
-        damage: (!damage.is_empty()).then(|| damage.join("; ")),
-    })
 }

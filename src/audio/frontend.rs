@@ -231,6 +231,11 @@ impl Frontend {
         };
         let first_sample = self.clock.position();
         self.clock.advance(samples.len() as u64);
+        let mut level = std::mem::take(&mut self.level);
+        if level.samples() == 0 {
+            // The tail of a segment: what was measured went out with the chunk before.
+            level = Level::of(&samples);
+        }
         out.push(Output::Chunk(Chunk {
             epoch: self.clock.epoch(),
             first_sample,
@@ -238,11 +243,10 @@ impl Frontend {
             captured: captured
                 .checked_sub(self.clock.held_back())
                 .unwrap_or(captured),
-            level: std::mem::take(&mut self.level),
+            level,
         }));
     }
 }
 
 #[cfg(test)]
-#[path = "frontend_tests.rs"]
 mod tests;

@@ -151,11 +151,11 @@ impl SilenceWatch {
 pub fn sanitise(samples: &mut [f32]) -> u64 {
     let mut touched = 0;
     for x in samples {
-        if !(x.abs() <= LIMIT) {
-            *x = if x.is_nan() || x.is_infinite() {
-                0.0
-            } else {
+        if x.is_nan() || x.abs() > LIMIT {
+            *x = if x.is_finite() {
                 x.clamp(-LIMIT, LIMIT)
+            } else {
+                0.0
             };
             touched += 1;
         }

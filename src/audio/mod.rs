@@ -5,6 +5,7 @@
 
 mod backoff;
 mod capture;
+mod clip;
 mod clock;
 mod command;
 mod decode;
@@ -21,8 +22,9 @@ mod source;
 mod stdin;
 
 pub use capture::{CaptureReader, CaptureWriter, Fault, Health, capture_ring};
+pub use clip::{Clip, MAX_CLIP, decode, decode_clip};
 pub use clock::SampleClock;
-pub use decode::{Block, Clip, Decoder, MAX_CLIP, decode, decode_clip};
+pub use decode::{Block, Decoder};
 pub use devices::{Device, devices};
 pub use frontend::{Chunk, Frontend, Output};
 pub use level::{Level, SilenceWatch, sanitise};

@@ -25,7 +25,8 @@ pub enum Packet {
     },
     /// Nothing came within the timeout; the source is alive.
     Idle,
-    /// The source is not delivering and tries again by itself (device absent, command died).
+    /// The source is not delivering and tries again by itself (device absent, command died); or, right before
+    /// [`Packet::End`], what was wrong with a file or pipe whose usable part was delivered.
     Down {
         /// What a person would want to read.
         reason: String,

@@ -33,3 +33,22 @@ fn open(pcm: &Pcm) -> Opened {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_stream_gets_standard_input() {
+        let bad = Pcm {
+            rate: 7,
+            ..Pcm::default()
+        };
+        assert!(open(&bad).is_err());
+        // A refused layout does not take it.
+        let first = open(&Pcm::default());
+        assert!(first.is_ok());
+        let second = open(&Pcm::default()).err().map(|e| e.to_string());
+        assert!(second.is_some_and(|e| e.contains("a second")));
+    }
+}

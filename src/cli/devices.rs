@@ -32,8 +32,11 @@ fn row(device: &Device) -> Vec<Cell> {
         device.name.clone()
     };
     let capture = match &device.capture {
-        Ok(format) => Cell::styled(format, style::GOOD),
-        Err(reason) => Cell::styled(reason, style::WARN),
+        Some(format) => Cell::styled(format, style::GOOD),
+        None => Cell::styled(
+            device.problem.as_deref().unwrap_or("cannot be opened now"),
+            style::WARN,
+        ),
     };
     vec![Cell::new(&device.id), Cell::new(name), capture]
 }

@@ -142,7 +142,7 @@ fn capture(config: &Config) -> Check {
         .map(|stream| stream.id.as_str())
         .collect();
     let usable = audio::devices().map(|devices| {
-        let usable = devices.iter().filter(|device| device.capture.is_ok());
+        let usable = devices.iter().filter(|device| device.capture.is_some());
         usable.map(|device| device.name.clone()).collect::<Vec<_>>()
     });
     match usable {

@@ -56,10 +56,20 @@ impl Vectors {
     fn compare(&self, name: &str, found: &Array2<f32>, tolerance: f32) {
         let expected = self.array(name);
         assert_eq!(found.dim(), expected.dim(), "{name}");
-        assert!(expected.len() > 1000 && expected.iter().any(|x| x.abs() > 1.0), "{name}: empty vectors");
-        let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(
+            expected.len() > 1000 && expected.iter().any(|x| x.abs() > 1.0),
+            "{name}: empty vectors"
+        );
+        let worst = found
+            .iter()
+            .zip(&expected)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
         println!("{name}: worst difference {worst:e}");
-        assert!(worst <= tolerance, "{name}: {worst:e} from the training code, at most {tolerance:e}");
+        assert!(
+            worst <= tolerance,
+            "{name}: {worst:e} from the training code, at most {tolerance:e}"
+        );
     }
 }
 
@@ -72,7 +82,11 @@ fn log_mel_equals_the_training_code() {
 #[test]
 fn cepstra_equal_the_training_code() {
     let (golden, mut view) = (Vectors::load(), SpectralView::new());
-    for (name, kind) in [("mfcc", Cepstra::Mfcc), ("lfcc", Cepstra::Lfcc), ("cqcc", Cepstra::Cqcc)] {
+    for (name, kind) in [
+        ("mfcc", Cepstra::Mfcc),
+        ("lfcc", Cepstra::Lfcc),
+        ("cqcc", Cepstra::Cqcc),
+    ] {
         golden.compare(name, &view.cepstra(golden.signal(), kind), 1e-4);
     }
 }
@@ -82,5 +96,9 @@ fn cepstra_equal_the_training_code() {
 #[test]
 fn spectral_view_equals_the_training_code() {
     let golden = Vectors::load();
-    golden.compare("spectral", &SpectralView::new().compute(golden.signal()), 1e-4);
+    golden.compare(
+        "spectral",
+        &SpectralView::new().compute(golden.signal()),
+        1e-4,
+    );
 }

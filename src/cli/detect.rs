@@ -1,8 +1,13 @@
-//! `detect`: whether the voice in a recording is real.
+//! `earwitness detect`: is the voice on a recording real.
 
 use std::path::PathBuf;
 
-use super::{Analysis, Failure, Outcome, Output};
+use crate::task::Policy;
+use anyhow::{Context, anyhow};
+use serde_json::json;
+
+use super::workbench::Workbench;
+use super::{Analysis, Failure, Outcome, Output, verdict};
 
 /// Arguments of `detect`.
 #[derive(Debug, clap::Args)]
@@ -13,8 +18,51 @@ pub struct Args {
     pub analysis: Analysis,
 }
 
-/// Decides on the whole recording, and shows its windows.
-pub fn run(args: Args, _output: &Output) -> Result<Outcome, Failure> {
-    args.analysis.config()?;
-    Err(Failure::not_built("detect"))
+/// One verdict on the recording, and one a window.
+pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
+    let mut bench = Workbench::open(&args.analysis)?;
+    if !bench.config.spoof.enabled {
+        return Err(Failure::usage(anyhow!(
+            "expected spoof.enabled = true, found false; detection is off in this configuration"
+        )));
+    }
+    let scores = bench.scores(&args.file)?;
+    let policy = Policy::new(&bench.config.spoof.decision);
+    let calibration = bench.pack.spoof_calibration();
+    let windows: Vec<(f64, f64, verdict::Part)> = scores
+        .iter()
+        .filter_map(|s| s.utterance.as_ref())
+        .filter_map(|u| {
+            Some((
+                u.start_s,
+                u.end_s,
+                verdict::Part::new(calibration.llr(f64::from(u.genuine?)), &policy),
+            ))
+        })
+        .collect();
+    let evidence = crate::task::recording::Evidence::of([scores.as_slice()]);
+    let overall = verdict::spoof(&bench, &evidence).with_context(|| {
+        format!(
+            "{}: expected speech, found none; only voices can be judged",
+            args.file.display()
+        )
+    })?;
+    let timeline: Vec<_> = windows
+        .iter()
+        .map(|(start, end, part)| json!({ "start_s": start, "end_s": end, "llr": part.llr, "verdict": part.verdict }))
+        .collect();
+    output.result(
+        &json!({ "verdict": overall.verdict, "llr": overall.llr, "speech_s": evidence.speech_s, "windows": timeline }),
+        || {
+            let mut lines = vec![format!(
+                "{}  voice {} ({:.1} s of speech)",
+                verdict::word(overall.verdict),
+                overall.voice(),
+                evidence.speech_s
+            )];
+            lines.extend(windows.iter().map(|(start, end, part)| format!("  {start:>7.1} –{end:>6.1} s  {}", part.voice())));
+            lines.join("\n")
+        },
+    )?;
+    Ok(verdict::outcome(overall.verdict))
 }

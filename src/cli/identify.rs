@@ -1,8 +1,15 @@
-//! `identify`: who of the enrolled people speaks in a recording.
+//! `earwitness identify`: which enrolled person speaks, if any.
 
 use std::path::PathBuf;
 
-use super::{Analysis, Failure, Outcome, Output};
+use anyhow::anyhow;
+
+use crate::publish::Verdict;
+use crate::task::Policy;
+use serde_json::json;
+
+use super::workbench::Workbench;
+use super::{Analysis, Failure, Outcome, Output, verdict};
 
 /// Arguments of `identify`.
 #[derive(Debug, clap::Args)]
@@ -13,8 +20,48 @@ pub struct Args {
     pub analysis: Analysis,
 }
 
-/// Names the best match of each stretch of speech.
-pub fn run(args: Args, _output: &Output) -> Result<Outcome, Failure> {
-    args.analysis.config()?;
-    Err(Failure::not_built("identify"))
+/// Lists everyone enrolled, the likeliest first.
+pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
+    let mut bench = Workbench::open(&args.analysis)?;
+    let judge = crate::pipeline::judge(&bench.config, &bench.pack)?;
+    if judge.matcher.is_empty() {
+        return Err(Failure::runtime(anyhow!(
+            "expected at least one enrolled person in {}, found none; run: earwitness enroll NAME FILE…",
+            bench.config.speaker.store.display()
+        )));
+    }
+    let (evidence, embedding) = bench.evidence(std::slice::from_ref(&args.file))?;
+    let policy = Policy::new(&bench.config.speaker.decision);
+    let mut ranking: Vec<(&str, f64, verdict::Part)> = judge
+        .matcher
+        .names()
+        .zip(judge.matcher.scores(&embedding))
+        .map(|(name, (cosine, llr))| (name, cosine, verdict::Part::new(llr, &policy)))
+        .collect();
+    ranking.sort_by(|a, b| b.2.llr.total_cmp(&a.2.llr));
+    let spoof = verdict::spoof(&bench, &evidence);
+    let speaker = ranking
+        .first()
+        .filter(|(_, _, part)| part.verdict == Verdict::Accept)
+        .map(|(name, ..)| *name);
+    let all: Vec<_> = ranking
+        .iter()
+        .map(|(name, cosine, part)| json!({ "name": name, "cosine": cosine, "llr": part.llr, "verdict": part.verdict }))
+        .collect();
+    output.result(
+        &json!({ "speaker": speaker, "speech_s": evidence.speech_s, "candidates": all, "spoof": spoof }),
+        || {
+            let mut lines = vec![match speaker {
+                Some(name) => format!("{name} speaks"),
+                None if ranking[0].2.verdict == Verdict::Inconclusive => "not clear who speaks".to_owned(),
+                None => "a stranger speaks".to_owned(),
+            }];
+            lines.extend(
+                ranking.iter().map(|(name, _, part)| format!("  {name:<24} {:<14} {}", part.evidence(), verdict::word(part.verdict))),
+            );
+            lines.push(format!("voice: {}", spoof.map_or("not checked".to_owned(), |s| s.voice())));
+            lines.join("\n")
+        },
+    )?;
+    Ok(Outcome::Success)
 }

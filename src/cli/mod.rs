@@ -22,7 +22,9 @@ mod outcome;
 mod output;
 mod run;
 mod speakers;
+mod verdict;
 mod verify;
+mod workbench;
 
 pub use analysis::Analysis;
 pub use outcome::{Failure, Outcome};

@@ -50,13 +50,6 @@ impl Failure {
         Self::Runtime(error.into())
     }
 
-    /// A command whose body is not there yet.
-    pub(super) fn not_built(command: &str) -> Self {
-        Self::runtime(anyhow::anyhow!(
-            "`earwitness {command}` is not built yet in this version"
-        ))
-    }
-
     /// Its exit code.
     #[must_use]
     pub fn code(&self) -> ExitCode {
@@ -118,6 +111,9 @@ macro_rules! runtime_failures {
 runtime_failures!(
     crate::audio::SourceError,
     crate::model::ModelError,
+    crate::pipeline::PipelineError,
+    crate::publish::JsonlError,
+    crate::publish::broker::BrokerError,
     crate::publish::mqtt::MqttError,
     crate::store::StoreError,
 );

@@ -59,6 +59,22 @@ impl Output {
         written(writeln!(io::stdout().lock(), "{line}"))
     }
 
+    /// A result: the record for programs, or the text for people.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn result<T: Serialize>(
+        &self,
+        record: &T,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        if self.json {
+            self.record(record)
+        } else {
+            self.line(text())
+        }
+    }
+
     /// Columns as wide as their widest cell, the heading on top. A cell's style does not count to its width.
     ///
     /// # Errors

@@ -1,19 +1,135 @@
-//! `run`: the daemon.
+//! `earwitness run`: the daemon.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Failure, Outcome, Output};
+use crate::config::{self, Config};
+use crate::model::{Pack, Runtime};
+use crate::pipeline::{Counters, Pipeline};
+use crate::publish::mqtt::MqttSink;
+use crate::publish::{Bus, Jsonl, QUEUE};
+use crate::telemetry::systemd;
+use anyhow::{Context, anyhow};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
-/// Arguments of `run`.
+use super::{Failure, Outcome, Output, workbench};
+
+/// What the analysis gets of the 2 s in which a stop has to be over, and what the sinks get.
+const DRAIN: Duration = Duration::from_millis(1_000);
+const DELIVER: Duration = Duration::from_millis(700);
+/// When every source came to its end there is no hurry: what waits is analysed and delivered.
+const FINISH: Duration = Duration::from_secs(60);
+
+/// Listen to the configured streams and publish what is found until told to stop
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration.
-    #[arg(short, long, value_name = "FILE")]
-    pub config: PathBuf,
+    /// Configuration file
+    #[arg(short, long)]
+    config: PathBuf,
 }
 
-/// Runs until a signal, or until every source has ended.
+/// Runs until SIGTERM or SIGINT, or until every source has ended.
 pub fn run(args: Args, _output: &Output) -> Result<Outcome, Failure> {
-    crate::config::load(&args.config)?;
-    Err(Failure::not_built("run"))
+    let config = config::load(&args.config)?;
+    if config.streams.is_empty() {
+        return Err(Failure::usage(anyhow!(
+            "{}: expected at least one [[stream]], found none; configs/home.toml shows one",
+            args.config.display()
+        )));
+    }
+    let runtime = Runtime::load(config.models.runtime.as_deref())?;
+    let pack = Pack::load(&config.models.pack)?;
+    let bus = Arc::new(bus(&config, &pack)?);
+    // Before any thread starts, so that no signal is missed.
+    let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot listen for signals")?;
+    let pipeline = Pipeline::start(&config, runtime, &pack, bus.clone())?;
+    tracing::info!(
+        node = config.node,
+        streams = config.streams.len(),
+        pack = pack.name(),
+        pack_version = pack.version(),
+        runtime = runtime.build(),
+        device = %pipeline.device(),
+        "listening"
+    );
+    systemd::ready();
+
+    let ending = loop {
+        if let Some(signal) = signals.pending().next() {
+            break Ending::Told(signal);
+        }
+        if pipeline.has_ended() {
+            break Ending::Sources;
+        }
+        if pipeline.has_failed() {
+            break Ending::Failure;
+        }
+        systemd::alive();
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    systemd::stopping();
+    let counters = pipeline.counters();
+    let (drain, deliver) = match ending {
+        Ending::Sources => (FINISH, FINISH),
+        Ending::Told(_) | Ending::Failure => (DRAIN, DELIVER),
+    };
+    pipeline.stop(drain);
+    bus.shutdown(deliver);
+    log_totals(&counters, &bus);
+    match ending {
+        Ending::Told(signal) => tracing::info!(signal, "stopped"),
+        Ending::Sources => tracing::info!("every source has ended"),
+        Ending::Failure => {
+            return Err(Failure::runtime(anyhow!(
+                "an engine worker died; the log above says why"
+            )));
+        }
+    }
+    Ok(Outcome::Success)
+}
+
+enum Ending {
+    Told(i32),
+    Sources,
+    Failure,
+}
+
+fn bus(config: &Config, pack: &Pack) -> Result<Bus, Failure> {
+    let mut bus = Bus::new();
+    if let Some(mqtt) = &config.mqtt {
+        let sink = MqttSink::new(mqtt, &config.node, &workbench::info(pack))?;
+        bus.add("mqtt", QUEUE, sink)
+            .context("cannot start the MQTT thread")?;
+    }
+    if let Some(jsonl) = &config.jsonl {
+        bus.add("jsonl", QUEUE, Jsonl::open(&jsonl.path)?)
+            .context("cannot start the JSONL thread")?;
+    }
+    if config.mqtt.is_none() && config.jsonl.is_none() {
+        tracing::warn!(
+            "neither [mqtt] nor [jsonl] is configured: nobody will hear of what is found"
+        );
+    }
+    Ok(bus)
+}
+
+fn log_totals(counters: &Counters, bus: &Bus) {
+    use std::sync::atomic::Ordering::Relaxed;
+    tracing::info!(
+        windows = counters.windows.load(Relaxed),
+        encoded = counters.encoded.load(Relaxed),
+        failed = counters.failed.load(Relaxed),
+        lost_samples = counters.lost_samples.load(Relaxed),
+        "analysed"
+    );
+    for sink in bus.counters() {
+        tracing::info!(
+            sink = sink.sink,
+            queued = sink.queued,
+            dropped = sink.dropped,
+            "published"
+        );
+    }
 }

@@ -1,13 +1,20 @@
-//! `verify`: whether an enrolled person speaks in a recording.
+//! `earwitness verify`: is it who they say, and is the voice real.
 
 use std::path::PathBuf;
 
-use super::{Analysis, Failure, Outcome, Output};
+use crate::store::SpeakerStore;
+use crate::task::Policy;
+use crate::task::speaker::cosine;
+use anyhow::Context;
+use serde_json::json;
+
+use super::workbench::Workbench;
+use super::{Analysis, Failure, Outcome, Output, verdict};
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Name of the enrolled person: letters, digits, `_`, `.` and `-`.
+    /// Name of the enrolled person: letters, digits, `_` and `-`.
     #[arg(value_parser = super::analysis::name)]
     pub name: String,
     /// The recording: wav, flac, mp3, ogg, m4a.
@@ -16,8 +23,46 @@ pub struct Args {
     pub analysis: Analysis,
 }
 
-/// Accepts only a voice that is the claimed one and bona fide.
-pub fn run(args: Args, _output: &Output) -> Result<Outcome, Failure> {
-    args.analysis.config()?;
-    Err(Failure::not_built("verify"))
+/// Accepts only when the speaker and the voice are accepted.
+pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
+    let mut bench = Workbench::open(&args.analysis)?;
+    let store = &bench.config.speaker.store;
+    let people = crate::pipeline::candidates(SpeakerStore::load(store)?, &bench.pack);
+    let person = people.into_iter().find(|c| c.name == args.name).with_context(|| {
+        format!(
+            "expected \"{0}\" among the enrolled in {1}, found nobody of that name; run: earwitness enroll {0} FILE…",
+            args.name,
+            store.display()
+        )
+    })?;
+    let (evidence, embedding) = bench.evidence(std::slice::from_ref(&args.file))?;
+    let similarity = cosine(&person.embedding, &embedding);
+    let speaker = verdict::Part::new(
+        bench.pack.speaker_calibration().llr(similarity),
+        &Policy::new(&bench.config.speaker.decision),
+    );
+    let spoof = verdict::spoof(&bench, &evidence);
+    let overall = verdict::weaker(
+        speaker.verdict,
+        spoof.map_or(speaker.verdict, |s| s.verdict),
+    );
+    output.result(
+        &json!({
+            "name": args.name, "verdict": overall, "speech_s": evidence.speech_s,
+            "speaker": { "cosine": similarity, "llr": speaker.llr, "verdict": speaker.verdict },
+            "spoof": spoof,
+        }),
+        || {
+            let voice = spoof.map_or("not checked".to_owned(), |s| s.voice());
+            format!(
+                "{}  {}: speaker {}, voice {} ({:.1} s of speech)",
+                verdict::word(overall),
+                args.name,
+                speaker.evidence(),
+                voice,
+                evidence.speech_s
+            )
+        },
+    )?;
+    Ok(verdict::outcome(overall))
 }

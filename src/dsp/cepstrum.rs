@@ -74,7 +74,12 @@ pub fn normalise(rows: &[f64], width: usize, out: &mut Vec<f32>) {
         *v = 1.0 / (v.sqrt() + 1e-5);
     }
     for row in rows.chunks_exact(width) {
-        out.extend(row.iter().zip(&mean).zip(&scale).map(|((x, m), s)| ((x - m) * s) as f32));
+        out.extend(
+            row.iter()
+                .zip(&mean)
+                .zip(&scale)
+                .map(|((x, m), s)| ((x - m) * s) as f32),
+        );
     }
 }
 
@@ -87,7 +92,9 @@ mod tests {
         let dct = Dct::new(12, 12);
         for a in 0..12 {
             for b in 0..12 {
-                let dot: f64 = (0..12).map(|i| dct.matrix[a * 12 + i] * dct.matrix[b * 12 + i]).sum();
+                let dot: f64 = (0..12)
+                    .map(|i| dct.matrix[a * 12 + i] * dct.matrix[b * 12 + i])
+                    .sum();
                 assert!((dot - f64::from(u8::from(a == b))).abs() < 1e-12);
             }
         }
@@ -111,13 +118,18 @@ mod tests {
 
     #[test]
     fn normalised_columns_have_zero_mean_and_unit_variance() {
-        let rows: Vec<f64> = (0..50).flat_map(|t| [(t as f64).sin() * 40.0 + 7.0, 5.0]).collect();
+        let rows: Vec<f64> = (0..50)
+            .flat_map(|t| [(t as f64).sin() * 40.0 + 7.0, 5.0])
+            .collect();
         let mut out = Vec::new();
         normalise(&rows, 2, &mut out);
         let column: Vec<f64> = out.iter().step_by(2).map(|x| f64::from(*x)).collect();
         let mean = column.iter().sum::<f64>() / 50.0;
         let var = column.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 50.0;
         assert!(mean.abs() < 1e-6 && (var - 1.0).abs() < 1e-5);
-        assert!(out.iter().skip(1).step_by(2).all(|x| x.abs() < 1e-6), "a constant column becomes 0");
+        assert!(
+            out.iter().skip(1).step_by(2).all(|x| x.abs() < 1e-6),
+            "a constant column becomes 0"
+        );
     }
 }

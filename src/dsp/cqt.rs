@@ -75,7 +75,9 @@ impl Cqt {
     /// Computes the kernels.
     pub fn new() -> Self {
         let rate = f64::from(SAMPLE_RATE);
-        let octave = |lowest: f64| (0..PER_OCTAVE).map(move |i| lowest * 2f64.powf(i as f64 / PER_OCTAVE as f64));
+        let octave = |lowest: f64| {
+            (0..PER_OCTAVE).map(move |i| lowest * 2f64.powf(i as f64 / PER_OCTAVE as f64))
+        };
         let top = LOWEST_HZ * 2f64.powi(OCTAVES as i32 - 1);
         Self {
             top: octave(top).map(|hz| Kernel::new(hz, rate)).collect(),
@@ -174,7 +176,11 @@ mod tests {
             let peak = (0..CQT_BINS).max_by(|a, b| row[*a].total_cmp(&row[*b]));
             assert_eq!(peak, Some(bin));
             // Weights sum to 1, so a full-scale sine has amplitude 1/2, wherever it lies (half-band ripple aside).
-            assert!((row[bin] - 0.25f64.ln()).abs() < 0.05, "bin {bin}: {}", row[bin]);
+            assert!(
+                (row[bin] - 0.25f64.ln()).abs() < 0.05,
+                "bin {bin}: {}",
+                row[bin]
+            );
         }
     }
 

@@ -37,7 +37,8 @@ impl Fbank {
             samples = later;
             let ready = frames(self.held.len());
             for frame in 0..ready {
-                self.spectrum.power(&self.held[frame * HOP..], &mut self.power);
+                self.spectrum
+                    .power(&self.held[frame * HOP..], &mut self.power);
                 out.extend(self.bank.log_energies(&self.power).map(|e| e as f32));
             }
             self.held.drain(..ready * HOP);

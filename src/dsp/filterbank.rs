@@ -97,7 +97,12 @@ impl Filterbank {
 
     /// The bank behind the LFCC: [`LFCC_FILTERS`] filters up to half the sample rate.
     pub fn lfcc() -> Self {
-        Self::new(LFCC_FILTERS, Scale::Linear, 0.0, f64::from(SAMPLE_RATE) / 2.0)
+        Self::new(
+            LFCC_FILTERS,
+            Scale::Linear,
+            0.0,
+            f64::from(SAMPLE_RATE) / 2.0,
+        )
     }
 
     /// How many filters.

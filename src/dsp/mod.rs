@@ -15,6 +15,8 @@ mod spectrum;
 pub use cepstrum::{CEPSTRA, Dct, delta, normalise};
 pub use cqt::{CQT_BINS, Cqt};
 pub use fbank::{Fbank, fbank};
-pub use filterbank::{Filterbank, HIGH_HZ, LFCC_FILTERS, LOG_FLOOR, LOW_HZ, MELS, MFCC_FILTERS, Scale};
+pub use filterbank::{
+    Filterbank, HIGH_HZ, LFCC_FILTERS, LOG_FLOOR, LOW_HZ, MELS, MFCC_FILTERS, Scale,
+};
 pub use spectral::{Cepstra, SPECTRAL_DIM, SpectralView};
 pub use spectrum::{BINS, HOP, N_FFT, PowerSpectrum, SAMPLE_RATE, WINDOW, frames};

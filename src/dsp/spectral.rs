@@ -63,7 +63,13 @@ impl SpectralView {
         for family in 0..3 {
             let from = family * FAMILY;
             delta(&mut self.rows, SPECTRAL_DIM, from, from + CEPSTRA, CEPSTRA);
-            delta(&mut self.rows, SPECTRAL_DIM, from + CEPSTRA, from + 2 * CEPSTRA, CEPSTRA);
+            delta(
+                &mut self.rows,
+                SPECTRAL_DIM,
+                from + CEPSTRA,
+                from + 2 * CEPSTRA,
+                CEPSTRA,
+            );
         }
         let mut out = Vec::with_capacity(self.rows.len());
         normalise(&self.rows, SPECTRAL_DIM, &mut out);
@@ -85,7 +91,12 @@ impl SpectralView {
         self.rows.resize(frames(samples.len()) * SPECTRAL_DIM, 0.0);
         self.cqt.log_power(samples, &mut self.constant_q);
         let constant_q = self.constant_q.chunks_exact(CQT_BINS);
-        for (t, (row, constant_q)) in self.rows.chunks_exact_mut(SPECTRAL_DIM).zip(constant_q).enumerate() {
+        for (t, (row, constant_q)) in self
+            .rows
+            .chunks_exact_mut(SPECTRAL_DIM)
+            .zip(constant_q)
+            .enumerate()
+        {
             let frame = &samples[t * HOP..t * HOP + WINDOW];
             self.spectrum.power(frame, &mut self.power);
             let mut mel = [0.0; MFCC_FILTERS];
@@ -97,8 +108,10 @@ impl SpectralView {
                 *out = e;
             }
             self.mel_dct.apply(&mel, &mut row[..CEPSTRA]);
-            self.linear_dct.apply(&linear, &mut row[FAMILY..FAMILY + CEPSTRA]);
-            self.cqt_dct.apply(constant_q, &mut row[2 * FAMILY..2 * FAMILY + CEPSTRA]);
+            self.linear_dct
+                .apply(&linear, &mut row[FAMILY..FAMILY + CEPSTRA]);
+            self.cqt_dct
+                .apply(constant_q, &mut row[2 * FAMILY..2 * FAMILY + CEPSTRA]);
         }
     }
 }
@@ -128,12 +141,17 @@ mod tests {
     #[test]
     fn a_level_change_moves_only_c0() {
         let mut view = SpectralView::new();
-        let loud: Vec<f32> = (0..8_000).map(|n| ((n * n % 9973) as f32 / 9973.0) - 0.5).collect();
+        let loud: Vec<f32> = (0..8_000)
+            .map(|n| ((n * n % 9973) as f32 / 9973.0) - 0.5)
+            .collect();
         let soft: Vec<f32> = loud.iter().map(|x| x * 0.5).collect();
         for kind in [Cepstra::Mfcc, Cepstra::Lfcc, Cepstra::Cqcc] {
             let (a, b) = (view.cepstra(&loud, kind), view.cepstra(&soft, kind));
             for ((_, c), x) in (&a - &b).indexed_iter() {
-                assert!(if c == 0 { *x > 1.0 } else { x.abs() < 1e-3 }, "{kind:?} c{c}: {x}");
+                assert!(
+                    if c == 0 { *x > 1.0 } else { x.abs() < 1e-3 },
+                    "{kind:?} c{c}: {x}"
+                );
             }
         }
     }

@@ -56,9 +56,9 @@ impl PowerSpectrum {
         for ((x, s), w) in self.input.iter_mut().zip(frame).zip(&self.window) {
             *x = f64::from(*s) * w;
         }
-        let done = self
-            .fft
-            .process_with_scratch(&mut self.input, &mut self.output, &mut self.scratch);
+        let done =
+            self.fft
+                .process_with_scratch(&mut self.input, &mut self.output, &mut self.scratch);
         debug_assert!(done.is_ok(), "buffers were made by the plan");
         for (p, x) in power.iter_mut().zip(&self.output) {
             *p = x.norm_sqr();

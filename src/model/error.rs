@@ -9,7 +9,9 @@ use super::pack::Part;
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// A file of the pack cannot be read.
-    #[error("cannot read {path}: {source}; a pack is a folder with pack.toml and the files that it names")]
+    #[error(
+        "cannot read {path}: {source}; a pack is a folder with pack.toml and the files that it names"
+    )]
     Read {
         /// The file.
         path: PathBuf,
@@ -25,7 +27,9 @@ pub enum ModelError {
         reason: String,
     },
     /// The manifest asks for something that this program does not do.
-    #[error("{path}: {key} is {found}, expected {expected}; use a pack made for this version of earwitness")]
+    #[error(
+        "{path}: {key} is {found}, expected {expected}; use a pack made for this version of earwitness"
+    )]
     Unsupported {
         /// The manifest.
         path: PathBuf,
@@ -37,7 +41,9 @@ pub enum ModelError {
         expected: String,
     },
     /// A file named in the manifest lies outside of the pack.
-    #[error("the pack names the {part} file `{file}`, expected a file inside the pack's folder; do not use this pack")]
+    #[error(
+        "the pack names the {part} file `{file}`, expected a file inside the pack's folder; do not use this pack"
+    )]
     Outside {
         /// Whose file.
         part: Part,
@@ -55,7 +61,9 @@ pub enum ModelError {
         limit: u64,
     },
     /// A file is not the one that the manifest describes.
-    #[error("{path} has SHA-256 {found}, the manifest expects {expected}; the file is damaged or another: fetch the pack again")]
+    #[error(
+        "{path} has SHA-256 {found}, the manifest expects {expected}; the file is damaged or another: fetch the pack again"
+    )]
     Hash {
         /// The file.
         path: PathBuf,
@@ -74,7 +82,9 @@ pub enum ModelError {
         tried: Vec<PathBuf>,
     },
     /// The library that was named or found cannot be used.
-    #[error("{path} is no ONNX Runtime that works here (1.24 or later for this platform is expected): {reason}")]
+    #[error(
+        "{path} is no ONNX Runtime that works here (1.24 or later for this platform is expected): {reason}"
+    )]
     RuntimeUnusable {
         /// The library.
         path: PathBuf,
@@ -82,7 +92,9 @@ pub enum ModelError {
         reason: String,
     },
     /// Another library is loaded already, and a process can have one only.
-    #[error("ONNX Runtime is loaded from {loaded} already, cannot change to {asked}; restart the process")]
+    #[error(
+        "ONNX Runtime is loaded from {loaded} already, cannot change to {asked}; restart the process"
+    )]
     RuntimeConflict {
         /// In use.
         loaded: PathBuf,
@@ -98,7 +110,9 @@ pub enum ModelError {
         reason: String,
     },
     /// The runtime or our own check refuses the model.
-    #[error("the {part} model cannot be loaded: {reason}; the file is damaged or made for something else")]
+    #[error(
+        "the {part} model cannot be loaded: {reason}; the file is damaged or made for something else"
+    )]
     Refused {
         /// Which model.
         part: Part,
@@ -106,7 +120,9 @@ pub enum ModelError {
         reason: String,
     },
     /// Inputs or outputs differ from the contract.
-    #[error("the {part} model breaks the contract: expected {expected}, found {found}; export it as docs/pack.md says")]
+    #[error(
+        "the {part} model breaks the contract: expected {expected}, found {found}; export it as docs/pack.md says"
+    )]
     Contract {
         /// Which model.
         part: Part,
@@ -148,7 +164,9 @@ pub enum ModelError {
         found: String,
     },
     /// A model's output is not usable: not finite, not a probability, not of unit length.
-    #[error("the {part} model gave {found}, expected {expected}; check the audio for values that are not finite")]
+    #[error(
+        "the {part} model gave {found}, expected {expected}; check the audio for values that are not finite"
+    )]
     Output {
         /// Which model.
         part: Part,

@@ -17,7 +17,10 @@ pub(super) const KNOWN_VALUES: usize = 8;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
-    #[allow(dead_code, reason = "read by `Schema` before; here so that it is not an unknown key")]
+    #[allow(
+        dead_code,
+        reason = "read by `Schema` before; here so that it is not an unknown key"
+    )]
     schema: u32,
     pub name: String,
     pub version: String,
@@ -136,10 +139,19 @@ impl Manifest {
 
     fn check(&self, path: &Path) -> Result<(), ModelError> {
         if self.licence.trim().is_empty() {
-            return Err(unsupported(path, "licence", "empty", "the licence of the weights"));
+            return Err(unsupported(
+                path,
+                "licence",
+                "empty",
+                "the licence of the weights",
+            ));
         }
         let equal = [
-            ("audio.sample_rate", f64::from(self.audio.sample_rate), f64::from(dsp::SAMPLE_RATE)),
+            (
+                "audio.sample_rate",
+                f64::from(self.audio.sample_rate),
+                f64::from(dsp::SAMPLE_RATE),
+            ),
             ("fbank.mels", self.fbank.mels as f64, dsp::MELS as f64),
             ("fbank.low_hz", self.fbank.low_hz, dsp::LOW_HZ),
             ("fbank.high_hz", self.fbank.high_hz, dsp::HIGH_HZ),
@@ -147,7 +159,11 @@ impl Manifest {
             ("fbank.hop", self.fbank.hop as f64, dsp::HOP as f64),
             ("fbank.n_fft", self.fbank.n_fft as f64, dsp::N_FFT as f64),
             ("encoder.frame_rate", self.encoder.frame_rate, 50.0),
-            ("spoof.spectral_dim", self.spoof.spectral_dim as f64, dsp::SPECTRAL_DIM as f64),
+            (
+                "spoof.spectral_dim",
+                self.spoof.spectral_dim as f64,
+                dsp::SPECTRAL_DIM as f64,
+            ),
         ];
         for (key, found, expected) in equal {
             if found != expected {
@@ -156,18 +172,32 @@ impl Manifest {
         }
         let rate = dsp::SAMPLE_RATE as usize;
         let ranges = [
-            ("audio.window_samples", self.audio.window_samples, rate..=10 * rate),
+            (
+                "audio.window_samples",
+                self.audio.window_samples,
+                rate..=10 * rate,
+            ),
             ("encoder.layers", self.encoder.layers, 1..=64),
             ("encoder.dim", self.encoder.dim, 1..=4096),
             ("speaker.dim", self.speaker.dim, 1..=4096),
         ];
         for (key, found, range) in ranges {
             if !range.contains(&found) {
-                return Err(unsupported(path, key, found, format!("{} to {}", range.start(), range.end())));
+                return Err(unsupported(
+                    path,
+                    key,
+                    found,
+                    format!("{} to {}", range.start(), range.end()),
+                ));
             }
         }
         if !(0.0..=1.0).contains(&self.vad.threshold) {
-            return Err(unsupported(path, "vad.threshold", self.vad.threshold, "0 to 1"));
+            return Err(unsupported(
+                path,
+                "vad.threshold",
+                self.vad.threshold,
+                "0 to 1",
+            ));
         }
         for (key, c) in [
             ("speaker.calibration", self.speaker.calibration),
@@ -175,25 +205,52 @@ impl Manifest {
         ] {
             if !(c.slope.is_finite() && c.slope > 0.0 && c.offset.is_finite()) {
                 let found = format!("slope {}, offset {}", c.slope, c.offset);
-                return Err(unsupported(path, key, found, "a finite slope > 0 and a finite offset"));
+                return Err(unsupported(
+                    path,
+                    key,
+                    found,
+                    "a finite slope > 0 and a finite offset",
+                ));
             }
         }
         for (key, answer, most) in [
-            ("encoder.known_answer.output", &self.encoder.known_answer, usize::MAX),
-            ("speaker.known_answer.output", &self.speaker.known_answer, self.speaker.dim),
+            (
+                "encoder.known_answer.output",
+                &self.encoder.known_answer,
+                usize::MAX,
+            ),
+            (
+                "speaker.known_answer.output",
+                &self.speaker.known_answer,
+                self.speaker.dim,
+            ),
             ("spoof.known_answer.output", &self.spoof.known_answer, 1),
-            ("vad.known_answer.output", &self.vad.known_answer, usize::MAX),
+            (
+                "vad.known_answer.output",
+                &self.vad.known_answer,
+                usize::MAX,
+            ),
         ] {
             let (found, expected) = (answer.output.len(), KNOWN_VALUES.min(most));
             if found != expected {
-                return Err(unsupported(path, key, format!("{found} values"), format!("{expected} values")));
+                return Err(unsupported(
+                    path,
+                    key,
+                    format!("{found} values"),
+                    format!("{expected} values"),
+                ));
             }
         }
         Ok(())
     }
 }
 
-fn unsupported(path: &Path, key: &'static str, found: impl ToString, expected: impl ToString) -> ModelError {
+fn unsupported(
+    path: &Path,
+    key: &'static str,
+    found: impl ToString,
+    expected: impl ToString,
+) -> ModelError {
     ModelError::Unsupported {
         path: path.into(),
         key,
@@ -209,7 +266,8 @@ mod tests {
     use super::*;
 
     fn tiny() -> String {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/packs/tiny/pack.toml");
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/packs/tiny/pack.toml");
         std::fs::read_to_string(path).expect("the tiny pack")
     }
 
@@ -225,25 +283,46 @@ mod tests {
             ("licence = \"CC0-1.0\"", "licence = \" \"", "licence"),
             ("mels = 80", "mels = 64", "fbank.mels is 64, expected 80"),
             ("high_hz = 7600.0", "high_hz = 8000.0", "fbank.high_hz"),
-            ("sample_rate = 16000", "sample_rate = 24000", "audio.sample_rate"),
-            ("window_samples = 48000", "window_samples = 4", "audio.window_samples"),
+            (
+                "sample_rate = 16000",
+                "sample_rate = 24000",
+                "audio.sample_rate",
+            ),
+            (
+                "window_samples = 48000",
+                "window_samples = 4",
+                "audio.window_samples",
+            ),
             ("frame_rate = 50", "frame_rate = 75", "encoder.frame_rate"),
-            ("spectral_dim = 180", "spectral_dim = 60", "spoof.spectral_dim"),
+            (
+                "spectral_dim = 180",
+                "spectral_dim = 60",
+                "spoof.spectral_dim",
+            ),
             ("threshold = 0.5", "threshold = 1.5", "vad.threshold"),
             ("slope = 20.0", "slope = -20.0", "speaker.calibration"),
             ("[audio]", "[audio]\nbits = 16", "unknown field `bits`"),
-            ("[encoder]", "[encoder]\nlayer_norm = true", "unknown field `layer_norm`"),
+            (
+                "[encoder]",
+                "[encoder]\nlayer_norm = true",
+                "unknown field `layer_norm`",
+            ),
         ] {
             let text = tiny();
             assert!(text.contains(old), "{old} is not in the tiny pack");
-            let error = parse(&text.replacen(old, new, 1)).expect_err(new).to_string();
+            let error = parse(&text.replacen(old, new, 1))
+                .expect_err(new)
+                .to_string();
             assert!(error.contains(word), "{new}: {error}");
         }
     }
 
     #[test]
     fn accuracy_may_hold_anything() {
-        let text = tiny().replace("[vad.accuracy]", "[vad.accuracy]\nroc_auc = 0.99\ntested_on = \"dev\"");
+        let text = tiny().replace(
+            "[vad.accuracy]",
+            "[vad.accuracy]\nroc_auc = 0.99\ntested_on = \"dev\"",
+        );
         assert_eq!(parse(&text).expect("extra measures").vad.accuracy.len(), 3);
     }
 

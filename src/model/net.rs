@@ -50,7 +50,12 @@ pub(super) struct Net {
 
 impl Net {
     /// Checks the file, loads it and checks its inputs and outputs.
-    pub fn open(runtime: &Runtime, bytes: &[u8], device: Device, contract: Contract) -> Result<Self, ModelError> {
+    pub fn open(
+        runtime: &Runtime,
+        bytes: &[u8],
+        device: Device,
+        contract: Contract,
+    ) -> Result<Self, ModelError> {
         let part = contract.part;
         let refused = |reason: String| ModelError::Refused { part, reason };
         onnx::check(bytes).map_err(refused)?;
@@ -58,7 +63,12 @@ impl Net {
             .commit_from_memory(bytes)
             .map_err(|e| refused(chain(&e)))?;
         check_ports(part, session.inputs(), &contract.inputs, true)?;
-        check_ports(part, session.outputs(), std::slice::from_ref(&contract.output), false)?;
+        check_ports(
+            part,
+            session.outputs(),
+            std::slice::from_ref(&contract.output),
+            false,
+        )?;
         Ok(Self {
             part,
             session,
@@ -86,7 +96,11 @@ impl Net {
         }
         let outputs = self.session.run(values).map_err(failed)?;
         let (shape, data) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
-        if !shape.iter().map(|d| usize::try_from(*d).ok()).eq(expected.iter().map(|d| Some(*d))) {
+        if !shape
+            .iter()
+            .map(|d| usize::try_from(*d).ok())
+            .eq(expected.iter().map(|d| Some(*d)))
+        {
             return Err(ModelError::Contract {
                 part,
                 expected: format!("an output of shape {expected:?}"),
@@ -122,7 +136,10 @@ fn builder(runtime: &Runtime, device: Device) -> Result<SessionBuilder, ModelErr
         Device::Cpu => Ok(builder),
         // Without `error_on_failure` a missing provider silently gives a CPU session. TF32 would move known answers.
         Device::Cuda => builder
-            .with_execution_providers([ep::CUDA::default().with_tf32(false).build().error_on_failure()])
+            .with_execution_providers([ep::CUDA::default()
+                .with_tf32(false)
+                .build()
+                .error_on_failure()])
             .map_err(|e| ModelError::Provider { reason: chain(&e) }),
     }
 }
@@ -134,7 +151,12 @@ pub(super) fn cuda_works(runtime: &Runtime) -> Result<(), ModelError> {
 
 /// Inputs must have exactly the dimensions of the contract. An output's may be undetermined in the file: every run
 /// checks the real ones.
-fn check_ports(part: Part, found: &[Outlet], expected: &[Port], exact: bool) -> Result<(), ModelError> {
+fn check_ports(
+    part: Part,
+    found: &[Outlet],
+    expected: &[Port],
+    exact: bool,
+) -> Result<(), ModelError> {
     let fits = |(name, dims): &Port| {
         found.iter().any(|outlet| {
             let shape = outlet.dtype().tensor_shape();
@@ -150,21 +172,39 @@ fn check_ports(part: Part, found: &[Outlet], expected: &[Port], exact: bool) -> 
         return Ok(());
     }
     let dims = |dims: &[i64]| {
-        let names: Vec<String> = dims.iter().map(|d| if *d < 0 { "dynamic".into() } else { d.to_string() }).collect();
+        let names: Vec<String> = dims
+            .iter()
+            .map(|d| {
+                if *d < 0 {
+                    "dynamic".into()
+                } else {
+                    d.to_string()
+                }
+            })
+            .collect();
         names.join(", ")
     };
     let kind = if exact { "inputs" } else { "outputs" };
     let list = |ports: Vec<String>| format!("{kind} {}", ports.join(" and "));
     Err(ModelError::Contract {
         part,
-        expected: list(expected.iter().map(|(name, d)| format!("{name} f32 [{}]", dims(d))).collect()),
+        expected: list(
+            expected
+                .iter()
+                .map(|(name, d)| format!("{name} f32 [{}]", dims(d)))
+                .collect(),
+        ),
         found: list(
             found
                 .iter()
-                .map(|o| match (o.dtype().tensor_type(), o.dtype().tensor_shape()) {
-                    (Some(kind), Some(shape)) => format!("{} {kind} [{}]", o.name(), dims(shape)),
-                    _ => format!("{} {}", o.name(), o.dtype()),
-                })
+                .map(
+                    |o| match (o.dtype().tensor_type(), o.dtype().tensor_shape()) {
+                        (Some(kind), Some(shape)) => {
+                            format!("{} {kind} [{}]", o.name(), dims(shape))
+                        }
+                        _ => format!("{} {}", o.name(), o.dtype()),
+                    },
+                )
                 .collect(),
         ),
     })

@@ -33,7 +33,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     }
     match (graphs, opset) {
         (1, Some(found)) if found >= OLDEST_OPSET => Ok(()),
-        (1, Some(found)) => Err(format!("it uses ONNX opset {found}, expected {OLDEST_OPSET} or later")),
+        (1, Some(found)) => Err(format!(
+            "it uses ONNX opset {found}, expected {OLDEST_OPSET} or later"
+        )),
         _ => Err("it is no ONNX model: expected one graph and the default operator set".into()),
     }
 }
@@ -75,7 +77,9 @@ fn check_node(node: &[u8], depth: usize) -> Result<(), String> {
     if is_default(domain) {
         Ok(())
     } else {
-        Err(format!("it uses the operator {domain}.{operator}, expected operators of the default domain only"))
+        Err(format!(
+            "it uses the operator {domain}.{operator}, expected operators of the default domain only"
+        ))
     }
 }
 
@@ -177,7 +181,9 @@ mod tests {
     use super::*;
 
     fn fixture(name: &str) -> Vec<u8> {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/packs").join(name);
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures/packs")
+            .join(name);
         std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     }
 

@@ -71,13 +71,17 @@ impl Pack {
         let text = std::fs::metadata(&path)
             .and_then(|m| match m.len() {
                 0..=MANIFEST_LIMIT => std::fs::read_to_string(&path),
-                bytes => Err(std::io::Error::other(format!("{bytes} bytes is too large for a manifest"))),
+                bytes => Err(std::io::Error::other(format!(
+                    "{bytes} bytes is too large for a manifest"
+                ))),
             })
             .map_err(|source| read_error(&path, source))?;
         let manifest = Manifest::parse(&text, &path)?;
         let hash = binding_hash(&manifest);
         let pack = Self {
-            folder: folder.canonicalize().map_err(|source| read_error(folder, source))?,
+            folder: folder
+                .canonicalize()
+                .map_err(|source| read_error(folder, source))?,
             manifest,
             hash,
         };
@@ -151,12 +155,19 @@ impl Pack {
     /// Everything that was measured, in the order of [`Part::ALL`].
     pub fn accuracy(&self) -> Vec<Accuracy> {
         let m = &self.manifest;
-        let tables = [&m.vad.accuracy, &m.encoder.accuracy, &m.speaker.accuracy, &m.spoof.accuracy];
+        let tables = [
+            &m.vad.accuracy,
+            &m.encoder.accuracy,
+            &m.speaker.accuracy,
+            &m.spoof.accuracy,
+        ];
         let rows = Part::ALL.into_iter().zip(tables).flat_map(|(part, table)| {
             table.iter().map(move |(measure, value)| Accuracy {
                 part,
                 measure: measure.clone(),
-                value: value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+                value: value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned),
             })
         });
         rows.collect()
@@ -231,13 +242,21 @@ impl Pack {
             file: name.to_owned(),
         };
         let relative = Path::new(name);
-        let plain = relative.components().all(|c| matches!(c, Component::Normal(_)));
+        let plain = relative
+            .components()
+            .all(|c| matches!(c, Component::Normal(_)));
         if name.is_empty() || !plain {
             return Err(outside());
         }
         let path = self.folder.join(relative);
-        let real = path.canonicalize().map_err(|source| read_error(&path, source))?;
-        if real.starts_with(&self.folder) { Ok(real) } else { Err(outside()) }
+        let real = path
+            .canonicalize()
+            .map_err(|source| read_error(&path, source))?;
+        if real.starts_with(&self.folder) {
+            Ok(real)
+        } else {
+            Err(outside())
+        }
     }
 }
 

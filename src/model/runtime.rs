@@ -121,7 +121,9 @@ fn open(place: Place, library: &mut Option<PathBuf>) -> Result<(PathBuf, Environ
 }
 
 fn find(explicit: Option<&Path>) -> Result<Place, ModelError> {
-    let variable = std::env::var_os(VARIABLE).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let variable = std::env::var_os(VARIABLE)
+        .filter(|v| !v.is_empty())
+        .map(PathBuf::from);
     if let Some(wish) = explicit.map(Path::to_path_buf).or(variable) {
         return match wish.canonicalize() {
             Ok(path) => Ok(Place {
@@ -133,7 +135,11 @@ fn find(explicit: Option<&Path>) -> Result<Place, ModelError> {
             Err(_) => Err(ModelError::RuntimeMissing { tried: vec![wish] }),
         };
     }
-    let name = format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let name = format!(
+        "{}onnxruntime{}",
+        std::env::consts::DLL_PREFIX,
+        std::env::consts::DLL_SUFFIX
+    );
     let executable = std::env::current_exe().unwrap_or_default();
     let folders = std::env::current_dir().into_iter();
     let folders = folders.chain(executable.ancestors().skip(1).map(Path::to_path_buf));

@@ -25,6 +25,23 @@ impl Hidden {
     pub fn view(&self) -> ArrayView3<'_, f32> {
         self.states.view()
     }
+
+    /// Frames of 20 ms.
+    pub fn frames(&self) -> usize {
+        self.states.dim().1
+    }
+
+    /// The states of these frames alone, clamped to those that there are.
+    pub fn span(&self, frames: std::ops::Range<usize>) -> Self {
+        let end = frames.end.min(self.frames());
+        let start = frames.start.min(end);
+        Self {
+            states: self
+                .states
+                .slice(ndarray::s![.., start..end, ..])
+                .to_owned(),
+        }
+    }
 }
 
 /// Sessions of one worker. `Send`, used by one thread at a time.
@@ -47,18 +64,36 @@ impl Models {
     }
 
     /// The same without the spoof head, for a daemon that does not use it: [`Models::genuine`] then is an error.
-    pub fn open_without_spoof(runtime: &Runtime, pack: &Pack, provider: Provider) -> Result<Self, ModelError> {
+    pub fn open_without_spoof(
+        runtime: &Runtime,
+        pack: &Pack,
+        provider: Provider,
+    ) -> Result<Self, ModelError> {
         Self::open_parts(runtime, pack, provider, false)
     }
 
-    fn open_parts(runtime: &Runtime, pack: &Pack, provider: Provider, spoof: bool) -> Result<Self, ModelError> {
+    fn open_parts(
+        runtime: &Runtime,
+        pack: &Pack,
+        provider: Provider,
+        spoof: bool,
+    ) -> Result<Self, ModelError> {
         let device = choose(runtime, provider)?;
         let m = pack.manifest();
         let (layers, dim) = (m.encoder.layers, m.encoder.dim);
         let fbank = || ("fbank", vec![-1, -1, MELS as i64]);
         let hidden = || ("hidden", vec![-1, layers as i64, -1, dim as i64]);
         let net = |part, inputs, output| {
-            Net::open(runtime, &pack.read(part)?, device, Contract { part, inputs, output })
+            Net::open(
+                runtime,
+                &pack.read(part)?,
+                device,
+                Contract {
+                    part,
+                    inputs,
+                    output,
+                },
+            )
         };
         let mut models = Self {
             vad: net(Part::Vad, vec![fbank()], ("speech", vec![-1, -1]))?,
@@ -71,7 +106,11 @@ impl Models {
             spoof: match spoof {
                 true => {
                     let spectral = ("spectral", vec![-1, -1, SPECTRAL_DIM as i64]);
-                    Some(net(Part::Spoof, vec![hidden(), spectral], ("score", vec![-1]))?)
+                    Some(net(
+                        Part::Spoof,
+                        vec![hidden(), spectral],
+                        ("score", vec![-1]),
+                    )?)
                 }
                 false => None,
             },
@@ -94,7 +133,9 @@ impl Models {
     pub fn speech(&mut self, fbank: ArrayView2<f32>) -> Result<Vec<f32>, ModelError> {
         let fbank = features(Part::Vad, &fbank, MELS)?;
         let (shape, data) = ([1, fbank.nrows(), MELS], contiguous(&fbank));
-        let speech = self.vad.run(&[(&shape, data)], &[1, shape[1] / 2], <[f32]>::to_vec)?;
+        let speech = self
+            .vad
+            .run(&[(&shape, data)], &[1, shape[1] / 2], <[f32]>::to_vec)?;
         match speech.iter().find(|p| !(-1e-3..=1.001).contains(*p)) {
             Some(found) => Err(ModelError::Output {
                 part: Part::Vad,
@@ -110,7 +151,11 @@ impl Models {
         let fbank = features(Part::Encoder, &fbank, MELS)?;
         let (shape, data) = ([1, fbank.nrows(), MELS], contiguous(&fbank));
         let out = (self.layers, shape[1] / 2, self.dim);
-        let states = self.encoder.run(&[(&shape, data)], &[1, out.0, out.1, out.2], <[f32]>::to_vec)?;
+        let states = self.encoder.run(
+            &[(&shape, data)],
+            &[1, out.0, out.1, out.2],
+            <[f32]>::to_vec,
+        )?;
         let states = Array3::from_shape_vec(out, states).map_err(|e| ModelError::Run {
             part: Part::Encoder,
             reason: e.to_string(),
@@ -122,7 +167,9 @@ impl Models {
     /// product of two is their cosine.
     pub fn embed(&mut self, hidden: &Hidden) -> Result<Vec<f32>, ModelError> {
         let (shape, data) = self.states(Part::Speaker, hidden)?;
-        let embedding = self.speaker.run(&[(&shape, data)], &[1, self.embedding_dim], <[f32]>::to_vec)?;
+        let embedding =
+            self.speaker
+                .run(&[(&shape, data)], &[1, self.embedding_dim], <[f32]>::to_vec)?;
         let norm = embedding.iter().map(|x| x * x).sum::<f32>().sqrt();
         if (norm - 1.0).abs() < 1e-3 {
             Ok(embedding)
@@ -137,31 +184,50 @@ impl Models {
 
     /// Score of the spoof head, higher = bona fide, from the hidden states of a window and its spectral view
     /// `[T, 180]`, T being the frames that the hidden states were made of.
-    pub fn genuine(&mut self, hidden: &Hidden, spectral: ArrayView2<f32>) -> Result<f32, ModelError> {
+    pub fn genuine(
+        &mut self,
+        hidden: &Hidden,
+        spectral: ArrayView2<f32>,
+    ) -> Result<f32, ModelError> {
         let part = Part::Spoof;
         let (shape, data) = self.states(part, hidden)?;
         let spectral = features(part, &spectral, SPECTRAL_DIM)?;
         if spectral.nrows() / 2 != shape[2] {
             return Err(ModelError::Input {
                 part,
-                expected: format!("a spectral view of the same window ({} frames)", 2 * shape[2]),
+                expected: format!(
+                    "a spectral view of the same window ({} frames)",
+                    2 * shape[2]
+                ),
                 found: format!("{} frames", spectral.nrows()),
             });
         }
         let spectral_shape = [1, spectral.nrows(), SPECTRAL_DIM];
-        let inputs = [(&shape[..], data), (&spectral_shape[..], contiguous(&spectral))];
+        let inputs = [
+            (&shape[..], data),
+            (&spectral_shape[..], contiguous(&spectral)),
+        ];
         let net = self.spoof.as_mut().ok_or(ModelError::NotOpen { part })?;
         net.run(&inputs, &[1], |score| score[0])
     }
 
     /// The shape with its batch axis, and the values.
-    fn states<'h>(&self, part: Part, hidden: &'h Hidden) -> Result<([usize; 4], &'h [f32]), ModelError> {
+    fn states<'h>(
+        &self,
+        part: Part,
+        hidden: &'h Hidden,
+    ) -> Result<([usize; 4], &'h [f32]), ModelError> {
         let (layers, frames, dim) = hidden.states.dim();
         match hidden.states.as_slice() {
-            Some(data) if (layers, dim) == (self.layers, self.dim) => Ok(([1, layers, frames, dim], data)),
+            Some(data) if (layers, dim) == (self.layers, self.dim) => {
+                Ok(([1, layers, frames, dim], data))
+            }
             _ => Err(ModelError::Input {
                 part,
-                expected: format!("hidden states of this pack [{}, T, {}]", self.layers, self.dim),
+                expected: format!(
+                    "hidden states of this pack [{}, T, {}]",
+                    self.layers, self.dim
+                ),
                 found: format!("[{layers}, {frames}, {dim}]"),
             }),
         }
@@ -179,12 +245,22 @@ impl Models {
         let fbank = (&[1, long, MELS][..], &fbank[..]);
         let hidden = (&[1, self.layers, short, self.dim][..], &hidden[..]);
         let spectral = (&[1, long, SPECTRAL_DIM][..], &spectral[..]);
-        let first = |values: &[f32]| values.iter().take(KNOWN_VALUES).copied().collect::<Vec<_>>();
+        let first = |values: &[f32]| {
+            values
+                .iter()
+                .take(KNOWN_VALUES)
+                .copied()
+                .collect::<Vec<_>>()
+        };
         let found = self.vad.run(&[fbank], &[1, short], first)?;
         compare(Part::Vad, &m.vad.known_answer, &found)?;
-        let found = self.encoder.run(&[fbank], &[1, self.layers, short, self.dim], first)?;
+        let found = self
+            .encoder
+            .run(&[fbank], &[1, self.layers, short, self.dim], first)?;
         compare(Part::Encoder, &m.encoder.known_answer, &found)?;
-        let found = self.speaker.run(&[hidden], &[1, self.embedding_dim], first)?;
+        let found = self
+            .speaker
+            .run(&[hidden], &[1, self.embedding_dim], first)?;
         compare(Part::Speaker, &m.speaker.known_answer, &found)?;
         if let Some(spoof) = &mut self.spoof {
             let found = spoof.run(&[hidden, spectral], &[1], first)?;
@@ -231,7 +307,9 @@ fn contiguous<'a>(features: &'a CowArray<'_, f32, Ix2>) -> &'a [f32] {
 
 /// `sin(0.1·i)·scale + offset` in f64, rounded.
 fn wave(length: usize, scale: f64, offset: f64) -> Vec<f32> {
-    (0..length).map(|i| ((0.1 * i as f64).sin() * scale + offset) as f32).collect()
+    (0..length)
+        .map(|i| ((0.1 * i as f64).sin() * scale + offset) as f32)
+        .collect()
 }
 
 fn compare(part: Part, known: &KnownAnswer, found: &[f32]) -> Result<(), ModelError> {
@@ -268,7 +346,9 @@ mod tests {
         assert!(compare(Part::Vad, &known, &[100.09, 0.0009]).is_ok());
         assert!(compare(Part::Vad, &known, &[100.2, 0.0]).is_err());
         assert!(compare(Part::Vad, &known, &[100.0, 0.0011]).is_err());
-        let broken = KnownAnswer { output: vec![f64::NAN] };
+        let broken = KnownAnswer {
+            output: vec![f64::NAN],
+        };
         assert!(compare(Part::Vad, &broken, &[0.0]).is_err());
     }
 }

@@ -1,2 +1,195 @@
 //! Topology: wires sources to tasks to sinks from a configuration; supervision, backpressure, shutdown. No algorithm
 //! lives here.
+
+mod analyser;
+mod engine;
+mod queue;
+mod segmenter;
+mod stream;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::audio::{self, Frontend, SAMPLE_RATE, SourceError};
+use crate::config::Config;
+use crate::model::{Device, ModelError, Pack, Runtime};
+use crate::publish::Bus;
+use crate::store::{Enrolment, SpeakerStore, StoreError};
+use crate::task::speaker::{Candidate, Matcher};
+use crate::task::{Judge, Policy};
+
+pub use analyser::Analyser;
+pub use engine::Counters;
+
+/// A running daemon's analysis: one thread a stream, one worker an inference thread.
+pub struct Pipeline {
+    streams: Vec<JoinHandle<()>>,
+    engine: engine::Engine,
+    stop: Arc<AtomicBool>,
+    device: Device,
+}
+
+/// Why a pipeline could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The models.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The enrolled people.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A source that can never work, whatever comes.
+    #[error("stream \"{stream}\": {source}")]
+    Source {
+        /// The configured id.
+        stream: String,
+        /// What is wrong with it.
+        source: SourceError,
+    },
+    /// The system refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What people are enrolled for this pack; enrolments made with another one are left out, with a warning.
+pub fn candidates(enrolments: Vec<Enrolment>, pack: &Pack) -> Vec<Candidate> {
+    enrolments
+        .into_iter()
+        .filter_map(|e| {
+            let fits = e.pack_hash == pack.hash();
+            if !fits {
+                tracing::warn!(
+                    name = e.name,
+                    "was enrolled with other models and is not recognised: enrol again"
+                );
+            }
+            fits.then_some(Candidate {
+                name: e.name,
+                embedding: e.embedding,
+            })
+        })
+        .collect()
+}
+
+/// The decisions that a configuration, a pack and the enrolled people imply.
+pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, StoreError> {
+    let people = candidates(SpeakerStore::load(&config.speaker.store)?, pack);
+    Ok(Judge {
+        matcher: Matcher::new(people, pack.speaker_calibration()),
+        speaker: Policy::new(&config.speaker.decision),
+        spoof_calibration: pack.spoof_calibration(),
+        spoof: Policy::new(&config.spoof.decision),
+    })
+}
+
+impl Pipeline {
+    /// Opens models and sources and starts to analyse. Sources that may come later (devices, commands) are waited for
+    /// while the pipeline runs; whatever can never work is an error here.
+    pub fn start(
+        config: &Config,
+        runtime: &Runtime,
+        pack: &Pack,
+        bus: Arc<Bus>,
+    ) -> Result<Self, PipelineError> {
+        let judge = Arc::new(judge(config, pack)?);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = if config.models.workers == 0 {
+            cores
+        } else {
+            config.models.workers
+        };
+        let analysers = (0..workers.min(config.streams.len()).max(1))
+            .map(|_| {
+                Analyser::open(
+                    runtime,
+                    pack,
+                    config.models.provider,
+                    &config.window,
+                    &config.spoof,
+                )
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let device = analysers[0].device();
+
+        let mut sources = Vec::new();
+        for stream in &config.streams {
+            let source = audio::open(&stream.source).map_err(|source| PipelineError::Source {
+                stream: stream.id.clone(),
+                source,
+            })?;
+            sources.push((stream, source));
+        }
+        let ids: Vec<String> = config.streams.iter().map(|s| s.id.clone()).collect();
+        let engine = engine::Engine::start(
+            &config.node,
+            &ids,
+            analysers,
+            judge,
+            config.window.queue,
+            bus,
+        )?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut streams = Vec::new();
+        for (index, (stream, source)) in sources.into_iter().enumerate() {
+            let thread = stream::StreamThread {
+                index,
+                id: stream.id.clone(),
+                source,
+                frontend: Frontend::new(&stream.id, SAMPLE_RATE, stream.channel),
+                queue: engine.queue(index),
+                stop: stop.clone(),
+            };
+            let window = config.window.clone();
+            streams.push(
+                std::thread::Builder::new()
+                    .name(format!("stream-{}", stream.id))
+                    .spawn(move || thread.run(&window))?,
+            );
+        }
+        Ok(Self {
+            streams,
+            engine,
+            stop,
+            device,
+        })
+    }
+
+    /// Where the models really run.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// What has been done so far.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.engine.counters().clone()
+    }
+
+    /// Whether every source has come to its end.
+    pub fn has_ended(&self) -> bool {
+        self.streams.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Whether a worker died: nothing that follows would be analysed.
+    pub fn has_failed(&self) -> bool {
+        !self.has_ended() && self.engine.has_died()
+    }
+
+    /// Stops the sources, analyses what they delivered, at most until `grace` is over.
+    pub fn stop(self, grace: Duration) {
+        let deadline = Instant::now() + grace;
+        self.stop.store(true, Ordering::Relaxed);
+        // A stream that waits for a place in its queue goes on as soon as there is one, so all threads end here, in
+        // the time of one poll and one window; past the deadline the queues close and free them.
+        while Instant::now() < deadline && !self.streams.iter().all(JoinHandle::is_finished) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.engine.stop(deadline);
+        for stream in self.streams {
+            if stream.join().is_err() {
+                tracing::error!("a stream's thread panicked; its source was not read to its end");
+            }
+        }
+    }
+}

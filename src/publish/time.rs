@@ -8,6 +8,11 @@ pub fn rfc3339(time: SystemTime) -> String {
     rfc3339_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Now.
+pub fn now() -> String {
+    rfc3339(SystemTime::now())
+}
+
 /// The same from Unix milliseconds.
 pub fn rfc3339_millis(unix_ms: u64) -> String {
     let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
@@ -17,6 +22,21 @@ pub fn rfc3339_millis(unix_ms: u64) -> String {
         "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
         ms % 1000
     )
+}
+
+/// Reads what [`rfc3339`] writes; `None` for anything else.
+pub fn parse(text: &str) -> Option<SystemTime> {
+    let number = |at: std::ops::Range<usize>| text.get(at)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    let millis = number(20..23)?;
+    // The inverse of `civil`: the date is found by its day number, a year holding at most 366.
+    let first = year.checked_sub(1970)? * 365;
+    let days =
+        (first..first + 1 + (year - 1968) / 4 + 366).find(|d| civil(*d) == (year, month, day))?;
+    let time = UNIX_EPOCH
+        + Duration::from_millis((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + millis);
+    (rfc3339(time) == text).then_some(time)
 }
 
 /// Days since 1970-01-01 to year, month 1–12, day 1–31 of the proleptic Gregorian calendar: Howard Hinnant,
@@ -86,5 +106,28 @@ mod tests {
     fn an_unset_clock_is_not_a_panic() {
         let before = UNIX_EPOCH - Duration::from_secs(5);
         assert_eq!(rfc3339(before), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for unix_ms in [
+            0,
+            951_782_399_999,
+            951_782_400_000,
+            1_795_422_600_250,
+            4_102_444_800_001,
+        ] {
+            let time = UNIX_EPOCH + Duration::from_millis(unix_ms);
+            assert_eq!(parse(&rfc3339(time)), Some(time), "{unix_ms}");
+        }
+        for text in [
+            "",
+            "2026-13-01T00:00:00.000Z",
+            "2026-02-29T00:00:00.000Z",
+            "2026-11-23 08:30:00.250Z",
+            "é",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
     }
 }

@@ -1,2 +1,13 @@
-//! What is decided from the encoder's hidden states: one folder a task, with its scores, calibration, smoothing over
-//! time and state changes. No sockets live here.
+//! What is decided from scores: calibration and verdicts, which part of a window is speech, who speaks, whether the
+//! voice is real, smoothing over time and state changes. No inference and no sockets live here.
+
+pub mod decision;
+pub mod recording;
+mod smooth;
+pub mod speaker;
+pub mod speech;
+pub mod spoof;
+mod stream;
+
+pub use decision::Policy;
+pub use stream::{Judge, Scores, StreamDecider, Utterance};

@@ -1,0 +1,92 @@
+//! Words and parts of a verdict, shared by the commands that give one.
+
+use crate::publish::Verdict;
+use crate::task::Policy;
+use crate::task::recording::Evidence;
+use serde::Serialize;
+
+use super::Outcome;
+use super::workbench::Workbench;
+
+/// One calibrated score and its decision.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Part {
+    /// Log-likelihood ratio, natural logarithm.
+    pub llr: f64,
+    /// The decision on it.
+    pub verdict: Verdict,
+}
+
+impl Part {
+    /// Decides.
+    pub fn new(llr: f64, policy: &Policy) -> Self {
+        Self {
+            llr,
+            verdict: policy.verdict(llr),
+        }
+    }
+
+    /// For people: the ratio, and the probability that it means at even odds.
+    pub fn evidence(&self) -> String {
+        format!(
+            "{:+.1} ({:.0} %)",
+            self.llr,
+            100.0 / (1.0 + (-self.llr).exp())
+        )
+    }
+
+    /// For people, of the spoof head.
+    pub fn voice(&self) -> String {
+        let word = match self.verdict {
+            Verdict::Accept => "real",
+            Verdict::Reject => "synthetic",
+            Verdict::Inconclusive => "not clear",
+        };
+        format!("{word} {}", self.evidence())
+    }
+}
+
+/// The spoof head's part; `None` when detection is off.
+pub fn spoof(bench: &Workbench, evidence: &Evidence) -> Option<Part> {
+    let llr = bench.pack.spoof_calibration().llr(evidence.genuine?);
+    Some(Part::new(llr, &Policy::new(&bench.config.spoof.decision)))
+}
+
+/// The one that is further from acceptance.
+pub fn weaker(a: Verdict, b: Verdict) -> Verdict {
+    match (a, b) {
+        (Verdict::Reject, _) | (_, Verdict::Reject) => Verdict::Reject,
+        (Verdict::Inconclusive, _) | (_, Verdict::Inconclusive) => Verdict::Inconclusive,
+        (Verdict::Accept, Verdict::Accept) => Verdict::Accept,
+    }
+}
+
+/// The exit code's side of a verdict: nothing short of acceptance is success.
+pub fn outcome(verdict: Verdict) -> Outcome {
+    match verdict {
+        Verdict::Accept => Outcome::Success,
+        Verdict::Reject | Verdict::Inconclusive => Outcome::Reject,
+    }
+}
+
+/// In capitals, to be seen at the start of a line.
+pub fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accept => "ACCEPT",
+        Verdict::Reject => "REJECT",
+        Verdict::Inconclusive => "INCONCLUSIVE",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_as_strong_as_its_weaker_part() {
+        use Verdict::{Accept, Inconclusive, Reject};
+        assert_eq!(weaker(Accept, Accept), Accept);
+        assert_eq!(weaker(Accept, Inconclusive), Inconclusive);
+        assert_eq!(weaker(Inconclusive, Reject), Reject);
+    }
+}

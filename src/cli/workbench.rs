@@ -1,0 +1,93 @@
+//! What every command on files needs: the configuration, the models, and recordings turned into evidence.
+
+use std::path::{Path, PathBuf};
+
+use crate::audio;
+use crate::config::Config;
+use crate::model::{Pack, Runtime};
+use crate::pipeline::Analyser;
+use crate::publish::time;
+use crate::store::Enrolment;
+use crate::task::Scores;
+use crate::task::recording::Evidence;
+use anyhow::anyhow;
+
+use super::{Analysis, Failure};
+
+/// Models at hand.
+pub struct Workbench {
+    /// The configuration in force.
+    pub config: Config,
+    /// The pack in use.
+    pub pack: Pack,
+    analyser: Analyser,
+    channel: Option<u16>,
+}
+
+impl Workbench {
+    /// Reads the configuration and opens the models.
+    pub fn open(args: &Analysis) -> Result<Self, Failure> {
+        let config = args.config()?;
+        let runtime = Runtime::load(config.models.runtime.as_deref())?;
+        let pack = Pack::load(&config.models.pack)?;
+        let analyser = Analyser::open(
+            &runtime,
+            &pack,
+            config.models.provider,
+            &config.window,
+            &config.spoof,
+        )?;
+        Ok(Self {
+            config,
+            pack,
+            analyser,
+            channel: args.channel,
+        })
+    }
+
+    /// Scores one recording, window by window.
+    pub fn scores(&mut self, path: &Path) -> Result<Vec<Scores>, Failure> {
+        let samples = audio::decode(path, self.channel)?;
+        Ok(self.analyser.recording(&samples, &self.config.window)?)
+    }
+
+    /// Puts recordings of one voice together; too little speech is an error that says how much there was.
+    pub fn evidence(&mut self, paths: &[PathBuf]) -> Result<(Evidence, Vec<f32>), Failure> {
+        let recordings = paths
+            .iter()
+            .map(|p| self.scores(p))
+            .collect::<Result<Vec<_>, _>>()?;
+        let evidence = Evidence::of(recordings.iter().map(Vec::as_slice));
+        match evidence.embedding.clone() {
+            Some(embedding) => Ok((evidence, embedding)),
+            None => {
+                let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
+                let needed = self.config.window.min_speech * self.config.window.length_s;
+                Err(Failure::runtime(anyhow!(
+                    "{}: expected an utterance of at least {needed:.1} s, found none; speak longer, closer or with less noise",
+                    names.join(", ")
+                )))
+            }
+        }
+    }
+}
+
+/// What the store keeps of a person.
+pub fn enrolment(name: &str, pack: &Pack, evidence: &Evidence, embedding: Vec<f32>) -> Enrolment {
+    Enrolment {
+        name: name.to_owned(),
+        embedding,
+        segments: u32::try_from(evidence.windows).unwrap_or(u32::MAX),
+        speech_s: evidence.speech_s,
+        pack_hash: pack.hash().to_owned(),
+        created: time::now(),
+    }
+}
+
+/// What a daemon tells about itself on its retained `info` topic.
+pub fn info(pack: &Pack) -> serde_json::Value {
+    serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"), "schema": crate::publish::SCHEMA,
+        "pack": { "name": pack.name(), "version": pack.version(), "licence": pack.licence() },
+    })
+}

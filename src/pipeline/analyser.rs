@@ -1,0 +1,125 @@
+//! One window through the models: speech first, and the encoder and its heads only when there is something to score.
+
+use crate::audio::{Level, SAMPLE_RATE};
+use crate::config;
+use crate::dsp::{HOP, SpectralView, WINDOW};
+use crate::model::{Device, ModelError, Models, Pack, Runtime};
+use crate::task::speech::newest_utterance;
+use crate::task::{Scores, Utterance};
+
+use super::segmenter::{Segmenter, Window};
+
+/// Samples that one frame of the encoder and of the speech probabilities stands for (20 ms).
+const ENCODER_HOP: usize = 2 * HOP;
+/// Below this level, dB relative to full scale, a window is silence without asking a model: 16-bit dither lies at −93,
+/// the noise floor of a cheap microphone around −70.
+const SILENCE_DBFS: f64 = -75.0;
+
+/// One set of sessions and the scratch space around them, owned by one thread.
+pub struct Analyser {
+    models: Models,
+    spectral: Option<SpectralView>,
+    speech_threshold: f32,
+    /// Least utterance that is scored, in encoder frames.
+    min_utterance: usize,
+}
+
+impl Analyser {
+    /// Opens the pack's sessions on `provider`.
+    pub fn open(
+        runtime: &Runtime,
+        pack: &Pack,
+        provider: config::Provider,
+        window: &config::Window,
+        spoof: &config::Spoof,
+    ) -> Result<Self, ModelError> {
+        let min_s = window.min_speech * window.length_s;
+        Ok(Self {
+            models: match spoof.enabled {
+                true => Models::open(runtime, pack, provider)?,
+                false => Models::open_without_spoof(runtime, pack, provider)?,
+            },
+            spectral: spoof.enabled.then(SpectralView::new),
+            speech_threshold: pack.speech_threshold(),
+            min_utterance: ((min_s * f64::from(SAMPLE_RATE)) as usize / ENCODER_HOP).max(1),
+        })
+    }
+
+    /// Where the models really run.
+    pub fn device(&self) -> Device {
+        self.models.provider()
+    }
+
+    /// Scores one window.
+    pub fn window(&mut self, window: &Window) -> Result<Scores, ModelError> {
+        let level = Level::of(&window.samples);
+        let mut scores = Scores {
+            start_s: clock_s(window.first_sample),
+            end_s: clock_s(window.end_sample()),
+            level_dbfs: level.rms_dbfs(),
+            clipped: level.clipped(),
+            speech: 0.0,
+            utterance: None,
+        };
+        if level.rms_dbfs() < SILENCE_DBFS || window.fbank.nrows() < 2 {
+            return Ok(scores);
+        }
+        let speech = newest_utterance(
+            &self.models.speech(window.fbank.view())?,
+            self.speech_threshold,
+        );
+        scores.speech = speech.share;
+        // Without new speech this window would only repeat what the last one said.
+        let is_new = speech.silence * ENCODER_HOP < window.new_samples;
+        if is_new && speech.utterance.len() >= self.min_utterance {
+            let hidden = self.models.encode(window.fbank.view())?;
+            let frames = speech.utterance.start..speech.utterance.end.min(hidden.frames());
+            let samples = frames.start * ENCODER_HOP
+                ..(frames.end * ENCODER_HOP + WINDOW - HOP).min(window.samples.len());
+            let spoken = &window.samples[samples.clone()];
+            let hidden = hidden.span(frames);
+            scores.utterance = Some(Utterance {
+                start_s: clock_s(window.first_sample + samples.start as u64),
+                end_s: clock_s(window.first_sample + samples.end as u64),
+                began: speech.began,
+                embedding: self.models.embed(&hidden)?,
+                genuine: match &mut self.spectral {
+                    Some(spectral) => Some(
+                        self.models
+                            .genuine(&hidden, spectral.compute(spoken).view())?,
+                    ),
+                    None => None,
+                },
+            });
+        }
+        Ok(scores)
+    }
+
+    /// Scores a whole recording, 16 kHz mono, cut into windows just as a stream is.
+    pub fn recording(
+        &mut self,
+        samples: &[f32],
+        window: &config::Window,
+    ) -> Result<Vec<Scores>, ModelError> {
+        let mut segmenter = Segmenter::new(window);
+        let now = std::time::Instant::now();
+        let mut scores = Vec::new();
+        // A second at a time: windows are scored and dropped as they come, however long the recording is.
+        for piece in samples.chunks(SAMPLE_RATE as usize) {
+            let mut ready = Vec::new();
+            segmenter.push(piece, now, |window| ready.push(window));
+            for window in ready {
+                scores.push(self.window(&window)?);
+            }
+        }
+        if let Some(last) = segmenter.finish(now) {
+            scores.push(self.window(&last)?);
+        }
+        Ok(scores)
+    }
+}
+
+/// Seconds on the stream's clock.
+pub fn clock_s(sample: u64) -> f64 {
+    sample as f64 / f64::from(SAMPLE_RATE)
+}

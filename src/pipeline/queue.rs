@@ -1,0 +1,258 @@
+//! The bounded queue in front of an engine worker.
+//!
+//! A live stream that finds its places taken loses its own oldest window, and the loss takes the window's place in
+//! line, so that it is told at the right moment. Any other stream waits. One stream never takes another's places.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::segmenter::Window;
+
+/// What a stream tells beside its windows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mark {
+    /// The sample clock starts anew; Unix milliseconds.
+    Epoch(u64),
+    /// Samples at 16 kHz that were lost before `at`, on the stream's clock.
+    Lost {
+        /// How many.
+        samples: u64,
+        /// Position after the loss.
+        at: u64,
+        /// Where.
+        reason: crate::publish::GapReason,
+    },
+    /// The source's state changed.
+    Source {
+        /// The state now.
+        state: crate::publish::SourceState,
+        /// For people.
+        reason: Option<String>,
+    },
+}
+
+/// One thing that a stream hands to its worker.
+#[derive(Debug)]
+pub enum Job {
+    /// Audio to analyse.
+    Window(Window),
+    /// Something to tell.
+    Mark(Mark),
+}
+
+/// Bounded by windows a stream; marks are small and follow windows or rare changes of state.
+pub struct Queue {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+    places: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    jobs: VecDeque<(usize, Job)>,
+    closed: bool,
+}
+
+impl Queue {
+    /// A queue with this many places for windows, a stream.
+    pub fn new(places: usize) -> Self {
+        Self {
+            inner: Mutex::default(),
+            changed: Condvar::new(),
+            places: places.max(1),
+        }
+    }
+
+    /// Puts a job of `stream` in line. `live`: lose the stream's oldest window rather than wait for a place. Returns
+    /// false when the queue was closed.
+    pub fn push(&self, stream: usize, job: Job, live: bool) -> bool {
+        let mut inner = self.lock();
+        if matches!(job, Job::Window(_)) {
+            while !inner.closed && inner.waiting(stream) >= self.places {
+                if live {
+                    inner.drop_oldest(stream);
+                } else {
+                    inner = self
+                        .changed
+                        .wait(inner)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+        if inner.closed {
+            return false;
+        }
+        inner.jobs.push_back((stream, job));
+        drop(inner);
+        self.changed.notify_all();
+        true
+    }
+
+    /// The next job; waits for one. `None` once the queue is closed and empty.
+    pub fn pop(&self) -> Option<(usize, Job)> {
+        let mut inner = self.lock();
+        loop {
+            if let Some(job) = inner.jobs.pop_front() {
+                drop(inner);
+                self.changed.notify_all();
+                return Some(job);
+            }
+            if inner.closed {
+                return None;
+            }
+            inner = self
+                .changed
+                .wait(inner)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes no more jobs. With `discard`, windows that wait become losses.
+    pub fn close(&self, discard: bool) {
+        let mut inner = self.lock();
+        inner.closed = true;
+        if discard {
+            for (_, job) in &mut inner.jobs {
+                lose(job);
+            }
+        }
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// A poisoned lock means that a thread panicked between two whole operations on the queue; the queue is intact.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn waiting(&self, stream: usize) -> usize {
+        self.jobs
+            .iter()
+            .filter(|(s, job)| *s == stream && matches!(job, Job::Window(_)))
+            .count()
+    }
+
+    fn drop_oldest(&mut self, stream: usize) {
+        let oldest = self
+            .jobs
+            .iter()
+            .position(|(s, job)| *s == stream && matches!(job, Job::Window(_)));
+        let Some(at) = oldest else { return };
+        lose(&mut self.jobs[at].1);
+        // Two losses in a row are one: the line does not grow while the engine is behind.
+        let before = (0..at).rev().find(|&i| self.jobs[i].0 == stream);
+        if let Some(before) = before
+            && let [
+                (
+                    _,
+                    Job::Mark(Mark::Lost {
+                        samples: sum,
+                        at: end,
+                        reason: a,
+                    }),
+                ),
+                ..,
+                (_, last),
+            ] = &mut self.jobs.make_contiguous()[before..=at]
+            && let Job::Mark(Mark::Lost {
+                samples,
+                at: new_end,
+                reason: b,
+            }) = last
+            && a == b
+        {
+            *sum += *samples;
+            *end = *new_end;
+            self.jobs.remove(at);
+        }
+    }
+}
+
+fn lose(job: &mut Job) {
+    if let Job::Window(window) = job {
+        *job = Job::Mark(Mark::Lost {
+            samples: window.new_samples as u64,
+            at: window.end_sample(),
+            reason: crate::publish::GapReason::EngineBehind,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::publish::GapReason;
+
+    fn window(first_sample: u64) -> Job {
+        Job::Window(Window {
+            first_sample,
+            samples: vec![0.0; 100],
+            fbank: ndarray::Array2::zeros((0, 80)),
+            new_samples: 10,
+            captured: Instant::now(),
+        })
+    }
+
+    #[test]
+    fn a_live_stream_loses_its_own_oldest_windows_and_the_losses_keep_their_place() {
+        let queue = Queue::new(2);
+        queue.push(7, window(0), true);
+        for i in 0..4 {
+            queue.push(1, window(i * 10), true);
+        }
+        queue.close(false);
+        assert!(matches!(queue.pop(), Some((7, Job::Window(_)))));
+        let Some((1, Job::Mark(lost))) = queue.pop() else {
+            panic!("expected the loss")
+        };
+        assert_eq!(
+            lost,
+            Mark::Lost {
+                samples: 20,
+                at: 110,
+                reason: GapReason::EngineBehind
+            }
+        );
+        assert!(matches!(queue.pop(), Some((1, Job::Window(w))) if w.first_sample == 20));
+        assert!(matches!(queue.pop(), Some((1, Job::Window(w))) if w.first_sample == 30));
+        assert!(queue.pop().is_none());
+    }
+
+    #[test]
+    fn a_file_waits_for_a_place() {
+        let queue = Arc::new(Queue::new(1));
+        queue.push(0, window(0), false);
+        let writer = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.push(0, window(10), false)
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!writer.is_finished());
+        assert!(matches!(queue.pop(), Some((0, Job::Window(w))) if w.first_sample == 0));
+        assert!(writer.join().unwrap());
+        assert!(matches!(queue.pop(), Some((0, Job::Window(w))) if w.first_sample == 10));
+    }
+
+    #[test]
+    fn closing_frees_a_waiting_writer_and_can_discard_what_waits() {
+        let queue = Arc::new(Queue::new(1));
+        queue.push(0, window(0), false);
+        let writer = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.push(0, window(10), false)
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        queue.close(true);
+        assert!(!writer.join().unwrap());
+        assert!(matches!(
+            queue.pop(),
+            Some((0, Job::Mark(Mark::Lost { samples: 10, .. })))
+        ));
+        assert!(queue.pop().is_none());
+    }
+}

@@ -1,0 +1,254 @@
+//! Everything decided about one stream, window by window: scores in, event bodies out.
+
+use std::sync::Arc;
+
+use crate::model::Calibration;
+use crate::publish::{Body, SpeakerFinding, SpoofFinding};
+use crate::task::Policy;
+use crate::task::speaker::{Matcher, SpeakerTracker};
+use crate::task::spoof::SpoofTracker;
+
+/// What the engine measured on one window. Times are seconds on the stream's clock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    /// Where the window starts.
+    pub start_s: f64,
+    /// Where the window ends.
+    pub end_s: f64,
+    /// RMS level, dB relative to full scale.
+    pub level_dbfs: f64,
+    /// Share of samples at full scale.
+    pub clipped: f64,
+    /// Share of speech, 0 to 1.
+    pub speech: f64,
+    /// The newest utterance in it, when there is enough of it to score.
+    pub utterance: Option<Utterance>,
+}
+
+/// A scored utterance (or the part of one that the window holds).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Utterance {
+    /// Where it starts.
+    pub start_s: f64,
+    /// Where it ends.
+    pub end_s: f64,
+    /// Whether a pause came before it inside the window.
+    pub began: bool,
+    /// Speaker embedding, L2 norm 1.
+    pub embedding: Vec<f32>,
+    /// Raw score of the spoof head, higher = bona fide; `None` when detection is off.
+    pub genuine: Option<f32>,
+}
+
+/// What all streams share: enrolled people, calibrations, policies.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    /// Scores against enrolled people.
+    pub matcher: Matcher,
+    /// Decision on a speaker's log-likelihood ratio.
+    pub speaker: Policy,
+    /// Calibration of the spoof head.
+    pub spoof_calibration: Calibration,
+    /// Decision on the spoof head's log-likelihood ratio.
+    pub spoof: Policy,
+}
+
+/// Decision state of one stream.
+#[derive(Debug, Clone)]
+pub struct StreamDecider {
+    judge: Arc<Judge>,
+    speaker: SpeakerTracker,
+    spoof: SpoofTracker,
+    last_utterance_end_s: f64,
+}
+
+impl StreamDecider {
+    /// A stream about which nothing is known.
+    pub fn new(judge: Arc<Judge>) -> Self {
+        let speaker = SpeakerTracker::new(judge.matcher.len(), judge.speaker);
+        let spoof = SpoofTracker::new(judge.spoof);
+        Self {
+            judge,
+            speaker,
+            spoof,
+            last_utterance_end_s: f64::NEG_INFINITY,
+        }
+    }
+
+    /// Takes the next window. The first body is the window itself, what changed follows.
+    pub fn window(&mut self, scores: &Scores) -> Vec<Body> {
+        let mut window = WindowFindings::default();
+        let mut changes = Vec::new();
+        match &scores.utterance {
+            Some(utterance) => self.speech(utterance, &mut window, &mut changes),
+            None => {
+                if let Some(turn) = self.speaker.silence(scores.end_s) {
+                    self.spoof.silence();
+                    changes.push(self.turn(turn));
+                }
+            }
+        }
+        let mut bodies = vec![Body::Window {
+            level_dbfs: scores.level_dbfs,
+            clipped: scores.clipped,
+            speech: scores.speech,
+            speaker: window.speaker,
+            spoof: window.spoof,
+        }];
+        bodies.append(&mut changes);
+        bodies
+    }
+
+    fn speech(
+        &mut self,
+        utterance: &Utterance,
+        window: &mut WindowFindings,
+        changes: &mut Vec<Body>,
+    ) {
+        let fresh = utterance.began && utterance.start_s > self.last_utterance_end_s;
+        self.last_utterance_end_s = utterance.end_s;
+
+        let scores = self.judge.matcher.scores(&utterance.embedding);
+        window.speaker = self
+            .judge
+            .matcher
+            .names()
+            .zip(&scores)
+            .max_by(|(_, (_, a)), (_, (_, b))| a.total_cmp(b))
+            .map(|(name, &(cosine, llr))| SpeakerFinding {
+                name: name.to_owned(),
+                cosine,
+                llr,
+                verdict: self.judge.speaker.verdict(llr),
+            });
+        let llrs: Vec<f64> = scores.iter().map(|&(_, llr)| llr).collect();
+        if let Some(turn) = self
+            .speaker
+            .speech(&llrs, utterance.start_s, utterance.end_s, fresh)
+        {
+            changes.push(self.turn(turn));
+        }
+
+        if let Some(genuine) = utterance.genuine {
+            let llr = self.judge.spoof_calibration.llr(f64::from(genuine));
+            window.spoof = Some(SpoofFinding {
+                llr,
+                verdict: self.judge.spoof.verdict(llr),
+            });
+            if let Some(standing) = self.spoof.speech(llr, utterance.start_s, fresh) {
+                changes.push(Body::Spoof {
+                    verdict: standing.verdict,
+                    llr: standing.llr,
+                    since_s: standing.since_s,
+                });
+            }
+        }
+    }
+
+    fn turn(&self, turn: crate::task::speaker::Turn) -> Body {
+        Body::Speaker {
+            speaker: turn
+                .speaker
+                .and_then(|i| self.judge.matcher.names().nth(i))
+                .map(str::to_owned),
+            speaking: turn.speaking,
+            since_s: turn.since_s,
+            verdict: turn.verdict,
+            llr: turn.llr,
+        }
+    }
+}
+
+#[derive(Default)]
+struct WindowFindings {
+    speaker: Option<SpeakerFinding>,
+    spoof: Option<SpoofFinding>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Decision;
+    use crate::publish::Verdict;
+    use crate::task::speaker::Candidate;
+
+    fn decider() -> StreamDecider {
+        let policy = Policy::new(&Decision::default());
+        StreamDecider::new(Arc::new(Judge {
+            matcher: Matcher::new(
+                vec![Candidate {
+                    name: "ann".into(),
+                    embedding: vec![1.0, 0.0],
+                }],
+                Calibration {
+                    slope: 10.0,
+                    offset: -5.0,
+                },
+            ),
+            speaker: policy,
+            spoof_calibration: Calibration {
+                slope: 1.0,
+                offset: 0.0,
+            },
+            spoof: policy,
+        }))
+    }
+
+    fn scores(end_s: f64, utterance: Option<(&[f32], f32)>) -> Scores {
+        Scores {
+            start_s: end_s - 3.0,
+            end_s,
+            level_dbfs: -20.0,
+            clipped: 0.0,
+            speech: if utterance.is_some() { 1.0 } else { 0.0 },
+            utterance: utterance.map(|(embedding, genuine)| Utterance {
+                start_s: end_s - 3.0,
+                end_s,
+                began: false,
+                embedding: embedding.to_vec(),
+                genuine: Some(genuine),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_real_person_comes_and_goes() {
+        let mut decider = decider();
+        let bodies = decider.window(&scores(3.0, Some((&[1.0, 0.0], 4.0))));
+        assert!(matches!(&bodies[0], Body::Window { speaker: Some(s), .. } if s.name == "ann"));
+        assert!(
+            matches!(&bodies[1], Body::Speaker { speaker: Some(s), speaking: true, .. } if s == "ann")
+        );
+        let bodies = decider.window(&scores(4.0, Some((&[1.0, 0.0], 4.0))));
+        assert!(matches!(
+            bodies[1],
+            Body::Spoof {
+                verdict: Verdict::Accept,
+                ..
+            }
+        ));
+        assert_eq!(decider.window(&scores(5.0, None)).len(), 1);
+        let bodies = decider.window(&scores(6.0, None));
+        assert!(matches!(
+            bodies[1],
+            Body::Speaker {
+                speaking: false,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn a_clone_is_the_person_and_synthetic() {
+        let mut decider = decider();
+        decider.window(&scores(3.0, Some((&[1.0, 0.0], -4.0))));
+        let bodies = decider.window(&scores(4.0, Some((&[1.0, 0.0], -4.0))));
+        assert!(bodies.iter().any(|b| matches!(
+            b,
+            Body::Spoof {
+                verdict: Verdict::Reject,
+                ..
+            }
+        )));
+    }
+}

@@ -14,7 +14,7 @@ else
 BUILT := target/$(PROFILE)
 endif
 
-.PHONY: help setup build demo test fmt lint doc deny bench train eval
+.PHONY: help setup build demo test deny bench corpus train eval
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -47,12 +47,17 @@ deny: ## licences and known vulnerabilities of the dependencies, where cargo-den
 bench: setup ## how many streams this machine keeps up with, and the lag
 	$(CARGO) test --locked --release --test capacity -- --ignored --nocapture
 
-train: ## the default model pack from scratch: CORPUS=folder
+# The recipes' Python packages, apart from everything else. A stamp, so that they are installed once.
+.venv/ready: models/recipes/requirements.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet -r models/recipes/requirements.txt
-	.venv/bin/python models/recipes/train.py --corpus "$(CORPUS)"
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
-eval: ## equal error rates of the pack on the corpus's dev split: CORPUS=folder
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet -r models/recipes/requirements.txt
-	.venv/bin/python models/recipes/evaluate.py --corpus "$(CORPUS)"
+corpus:
+	@test -n "$(CORPUS)" || { echo "expected a corpus: make $(firstword $(MAKECMDGOALS)) CORPUS=folder-with-manifest.csv" >&2; exit 2; }
+
+train: corpus .venv/ready ## the default model pack from scratch, resumes: CORPUS=folder
+	.venv/bin/python -m models.recipes.all --corpus "$(CORPUS)"
+
+eval: corpus .venv/ready ## equal error rates of the pack on the corpus's dev split: CORPUS=folder
+	.venv/bin/python -m models.recipes.evaluate --corpus "$(CORPUS)"

@@ -25,7 +25,11 @@ const TOO_LATE_MS: f64 = 1_000.0;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Numbers of streams to try, in order; stops after the first that the machine does not keep up with.
-    #[arg(long, value_delimiter = ',', default_value = "1,8,16,24,32,48,64,96,128")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "1,8,16,24,32,48,64,96,128"
+    )]
     streams: Vec<usize>,
     /// Seconds a try.
     #[arg(long, default_value_t = 15.0)]
@@ -55,10 +59,15 @@ struct Try {
 pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let mut config = args.analysis.config()?;
     if !(1.0..=3600.0).contains(&args.seconds) {
-        return Err(Failure::usage(anyhow!("--seconds: expected 1 to 3600, found {}", args.seconds)));
+        return Err(Failure::usage(anyhow!(
+            "--seconds: expected 1 to 3600, found {}",
+            args.seconds
+        )));
     }
     if args.streams.contains(&0) {
-        return Err(Failure::usage(anyhow!("--streams: expected numbers of at least 1, found 0")));
+        return Err(Failure::usage(anyhow!(
+            "--streams: expected numbers of at least 1, found 0"
+        )));
     }
     let runtime = Runtime::load(config.models.runtime.as_deref())?;
     let pack = Pack::load(&config.models.pack)?;
@@ -67,7 +76,10 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         config.streams = (0..streams)
             .map(|i| Stream {
                 id: format!("bench-{i}"),
-                source: Input::File { path: args.audio.clone(), speed: 1.0 },
+                source: Input::File {
+                    path: args.audio.clone(),
+                    speed: 1.0,
+                },
                 channel: None,
             })
             .collect();
@@ -88,7 +100,8 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
 fn attempt(config: &Config, seconds: f64, runtime: &Runtime, pack: &Pack) -> Result<Try, Failure> {
     let lags = Arc::new(Mutex::new(Vec::new()));
     let mut bus = Bus::new();
-    bus.add("bench", QUEUE, Lags(lags.clone())).context("cannot start the measuring thread")?;
+    bus.add("bench", QUEUE, Lags(lags.clone()))
+        .context("cannot start the measuring thread")?;
     let bus = Arc::new(bus);
     let pipeline = Pipeline::start(config, runtime, pack, bus.clone())?;
     let meter = CpuMeter::start();
@@ -99,8 +112,14 @@ fn attempt(config: &Config, seconds: f64, runtime: &Runtime, pack: &Pack) -> Res
     let cores = meter.and_then(|m| m.cores());
     let counters = pipeline.counters();
     // Read before the stop, which discards what waits.
-    let (windows, encoded) = (counters.windows.load(Relaxed), counters.encoded.load(Relaxed));
-    let (lost, busy) = (counters.lost_samples.load(Relaxed), counters.busy_ns.load(Relaxed));
+    let (windows, encoded) = (
+        counters.windows.load(Relaxed),
+        counters.encoded.load(Relaxed),
+    );
+    let (lost, busy) = (
+        counters.lost_samples.load(Relaxed),
+        counters.busy_ns.load(Relaxed),
+    );
     pipeline.stop(Duration::from_secs(1));
     bus.shutdown(Duration::from_secs(1));
     let mut lags = std::mem::take(&mut *lags.lock().unwrap_or_else(PoisonError::into_inner));
@@ -122,7 +141,8 @@ fn summary(tries: &[Try], output: &Output) -> Result<(), Failure> {
     let most = tries.iter().filter(|t| t.keeps_up).map(|t| t.streams).max();
     let too_many = tries.iter().find(|t| !t.keeps_up).map(|t| t.streams);
     if output.is_json() {
-        return output.record(&json!({ "type": "summary", "keeps_up": most, "too_many": too_many }));
+        return output
+            .record(&json!({ "type": "summary", "keeps_up": most, "too_many": too_many }));
     }
     let rows: Vec<Vec<Cell>> = tries
         .iter()
@@ -140,11 +160,25 @@ fn summary(tries: &[Try], output: &Output) -> Result<(), Failure> {
             ]
         })
         .collect();
-    let head = ["streams", "windows", "encoded", "lost s", "lag p50 ms", "lag p99 ms", "cores", "ms/window", "keeps up"];
+    let head = [
+        "streams",
+        "windows",
+        "encoded",
+        "lost s",
+        "lag p50 ms",
+        "lag p99 ms",
+        "cores",
+        "ms/window",
+        "keeps up",
+    ];
     output.table(&head, &rows)?;
     output.line(match (most, too_many) {
-        (Some(most), Some(too_many)) => format!("keeps up with {most} streams of speech, not with {too_many}"),
-        (Some(most), None) => format!("keeps up with {most} streams of speech, the most that were tried"),
+        (Some(most), Some(too_many)) => {
+            format!("keeps up with {most} streams of speech, not with {too_many}")
+        }
+        (Some(most), None) => {
+            format!("keeps up with {most} streams of speech, the most that were tried")
+        }
         (None, _) => "does not keep up with any number of streams that was tried".to_owned(),
     })
 }
@@ -156,7 +190,10 @@ impl Sink for Lags {
     fn run(self: Box<Self>, mut inbox: Inbox) -> Result<(), SinkError> {
         while let Some(event) = inbox.recv() {
             if matches!(event.body, Body::Window { .. }) {
-                self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event.lag_ms);
+                self.0
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(event.lag_ms);
             }
         }
         Ok(())

@@ -112,7 +112,7 @@ impl Command {
     fn default_log(&self) -> &'static str {
         match self {
             Self::Run(_) => "info,ort=warn",
-            Self::Demo(_) => "warn,ort=error",
+            Self::Demo(_) => "warn,ort=error,rumqttd=off",
             // What it looks at is told as a result, in its own words.
             Self::Doctor(_) => "off",
             _ => "warn",

@@ -35,7 +35,12 @@ impl Hidden {
     pub fn span(&self, frames: std::ops::Range<usize>) -> Self {
         let end = frames.end.min(self.frames());
         let start = frames.start.min(end);
-        Self { states: self.states.slice(ndarray::s![.., start..end, ..]).to_owned() }
+        Self {
+            states: self
+                .states
+                .slice(ndarray::s![.., start..end, ..])
+                .to_owned(),
+        }
     }
 }
 

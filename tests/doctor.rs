@@ -237,3 +237,19 @@ fn nobody_is_enrolled_at_first() {
         Some(2)
     );
 }
+
+#[test]
+fn libraries_do_not_chatter_on_standard_error() {
+    // On a machine without a sound card, as CI is, ALSA tells at length that the default device cannot open.
+    let place = Place::new(&tiny_pack(), "");
+    for command in ["doctor", "devices"] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_earwitness"));
+        let output = program
+            .arg(command)
+            .current_dir(place.0.path())
+            .output()
+            .expect("the program starts");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!text.contains("ALSA lib"), "{command}: {text}");
+    }
+}

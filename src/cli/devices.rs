@@ -2,6 +2,7 @@
 
 use crate::audio::{self, Device};
 
+use super::hush::without_library_chatter;
 use super::output::{Cell, style};
 use super::{Failure, Outcome, Output};
 
@@ -11,7 +12,7 @@ pub struct Args {}
 
 /// Lists the capture devices, the default first.
 pub fn run(_args: Args, output: &Output) -> Result<Outcome, Failure> {
-    let devices = audio::devices()?;
+    let devices = without_library_chatter(audio::devices)?;
     if output.is_json() {
         for device in &devices {
             output.record(device)?;

@@ -12,6 +12,7 @@ use crate::publish::mqtt;
 use crate::store::SpeakerStore;
 
 use super::analysis::load;
+use super::hush::without_library_chatter;
 use super::output::{Cell, style};
 use super::{Failure, Outcome, Output, models};
 
@@ -141,8 +142,11 @@ fn capture(config: &Config) -> Check {
         .filter(|stream| matches!(stream.source, Input::Mic { .. }))
         .map(|stream| stream.id.as_str())
         .collect();
-    let usable = audio::devices().map(|devices| {
-        let usable = devices.iter().filter(|device| device.capture.is_some());
+    let usable = without_library_chatter(audio::devices).map(|devices| {
+        // ALSA's `null` always opens and always gives zeros.
+        let usable = devices
+            .iter()
+            .filter(|device| device.capture.is_some() && device.id != "null");
         usable.map(|device| device.name.clone()).collect::<Vec<_>>()
     });
     match usable {

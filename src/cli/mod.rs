@@ -17,6 +17,7 @@ mod devices;
 mod doctor;
 mod embed;
 mod enroll;
+mod hush;
 mod identify;
 mod models;
 mod outcome;

@@ -49,9 +49,9 @@ impl StreamThread {
                 break Some(error);
             }
             self.tell(&packet, &mut state);
-            let open = outputs.drain(..).fold(true, |open, output| {
-                self.take(output, &mut segmenter) && open
-            });
+            let open = outputs
+                .drain(..)
+                .all(|output| self.take(output, &mut segmenter));
             if !open || packet == Packet::End {
                 break None;
             }

@@ -1,7 +1,8 @@
 # What a newcomer types. `make help` lists it.
 #
 #   SPEED=1     demo: 1 is real time, 0 as fast as the machine can
-#   PROFILE=release|dev   demo: which build; CI takes dev, which the tests have built already
+#   PROFILE=release|dev   demo, bench: which build; CI takes dev, which the tests have built already
+#   BENCH='--streams 16'  bench: its options
 
 SPEED ?= 1
 PROFILE ?= release
@@ -44,8 +45,8 @@ deny: ## licences and known vulnerabilities of the dependencies, where cargo-den
 		echo "cargo-deny is not installed: licences and vulnerabilities were not checked"; \
 	fi
 
-bench: setup ## how many streams this machine keeps up with, and the lag
-	$(CARGO) test --locked --release --test capacity -- --ignored --nocapture
+bench: build ## how many streams of speech this machine keeps up with, and the lag
+	$(BUILT)/earwitness bench $(BENCH)
 
 # The recipes' Python packages, apart from everything else. A stamp, so that they are installed once.
 .venv/ready: models/recipes/requirements.txt

@@ -55,9 +55,10 @@ missing_packages() {
             echo python3-pip
         fi
     fi
-    if [ "$tests" = yes ] && ! PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null; then
-        echo mosquitto
-    fi
+    [ "$tests" = yes ] || return 0
+    PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null || echo mosquitto
+    command -v mosquitto_sub >/dev/null || echo mosquitto-clients
+    command -v openssl >/dev/null || echo openssl
 }
 
 install_packages() {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::{self, Config};
 use crate::model::{Pack, Runtime};
@@ -56,6 +56,8 @@ pub fn run(args: Args, _output: &Output) -> Result<Outcome, Failure> {
     );
     systemd::ready();
 
+    let watchdog = systemd::watchdog_interval();
+    let mut alive = Instant::now();
     let ending = loop {
         if let Some(signal) = signals.pending().next() {
             break Ending::Told(signal);
@@ -66,7 +68,10 @@ pub fn run(args: Args, _output: &Output) -> Result<Outcome, Failure> {
         if pipeline.has_failed() {
             break Ending::Failure;
         }
-        systemd::alive();
+        if watchdog.is_some_and(|interval| alive.elapsed() >= interval) {
+            alive = Instant::now();
+            systemd::alive();
+        }
         std::thread::sleep(Duration::from_millis(50));
     };
     systemd::stopping();

@@ -93,7 +93,17 @@ impl Pipeline {
         pack: &Pack,
         bus: Arc<Bus>,
     ) -> Result<Self, PipelineError> {
+        let calibrated_s = pack.window_samples() as f64 / f64::from(SAMPLE_RATE);
+        if (config.window.length_s - calibrated_s).abs() > 0.01 {
+            tracing::warn!(
+                "window.length_s is {}, but this pack's scores are calibrated on {calibrated_s} s: verdicts are less sure than they say",
+                config.window.length_s
+            );
+        }
         let judge = Arc::new(judge(config, pack)?);
+        if judge.matcher.is_empty() {
+            tracing::warn!(store = %config.speaker.store.display(), "nobody is enrolled: every voice will be a stranger's");
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = if config.models.workers == 0 {
             cores

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::audio::{Frontend, Output, Packet, SAMPLE_RATE, Source};
+use crate::audio::{Frontend, Output, Packet, SAMPLE_RATE, SilenceWatch, Source};
 use crate::config;
 use crate::publish::{GapReason, SourceState};
 
@@ -13,6 +13,9 @@ use super::segmenter::Segmenter;
 
 /// How long one look at the source may take; bounds how late a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
+
+/// Seconds of digital silence after which a person should look.
+const DEAD_S: u64 = 30;
 
 /// Everything that one stream thread owns.
 pub struct StreamThread {
@@ -34,9 +37,10 @@ impl StreamThread {
     /// Reads the source to its end, its failure or the stop.
     pub fn run(mut self, window: &config::Window) {
         let mut segmenter = Segmenter::new(window);
+        let mut watch = SilenceWatch::new(DEAD_S * u64::from(SAMPLE_RATE));
         let mut interleaved = Vec::new();
         let mut outputs = Vec::new();
-        let mut state = None;
+        let mut repaired = 0;
         let end = loop {
             if self.stop.load(Ordering::Relaxed) {
                 break None;
@@ -48,10 +52,14 @@ impl StreamThread {
             if let Err(error) = self.frontend.push(&packet, &mut interleaved, &mut outputs) {
                 break Some(error);
             }
-            self.tell(&packet, &mut state);
+            self.tell_repairs(&mut repaired);
             let open = outputs
                 .drain(..)
-                .all(|output| self.take(output, &mut segmenter));
+                .all(|output| self.take(output, &mut segmenter, &mut watch));
+            if let Packet::Down { reason } = &packet {
+                tracing::warn!(stream = self.id, reason, "the source is down");
+                self.tell(SourceState::Down, Some(reason.clone()));
+            }
             if !open || packet == Packet::End {
                 break None;
             }
@@ -59,42 +67,26 @@ impl StreamThread {
         if let Some(last) = segmenter.finish(Instant::now()) {
             self.send(Job::Window(last));
         }
-        let (state, reason) = match end {
-            None => (SourceState::Ended, None),
+        match end {
+            None => self.tell(SourceState::Ended, None),
             Some(error) => {
                 tracing::error!(stream = self.id, %error, "the source failed");
-                (SourceState::Failed, Some(error.to_string()))
+                self.tell(SourceState::Failed, Some(error.to_string()))
             }
         };
-        self.send(Job::Mark(Mark::Source { state, reason }));
-    }
-
-    /// Reports that the source came or went.
-    fn tell(&self, packet: &Packet, state: &mut Option<SourceState>) {
-        let (new, reason) = match packet {
-            Packet::Format { .. } | Packet::Audio { .. } => (SourceState::Up, None),
-            Packet::Down { reason } => (SourceState::Down, Some(reason.clone())),
-            _ => return,
-        };
-        if *state == Some(new) {
-            return;
-        }
-        *state = Some(new);
-        match &reason {
-            Some(reason) => {
-                tracing::warn!(stream = self.id, reason, "the source is down; trying again")
-            }
-            None => tracing::info!(stream = self.id, "the source is up"),
-        }
-        self.send(Job::Mark(Mark::Source { state: new, reason }));
     }
 
     /// False when nobody takes windows any more.
-    fn take(&self, output: Output, segmenter: &mut Segmenter) -> bool {
+    fn take(&self, output: Output, segmenter: &mut Segmenter, watch: &mut SilenceWatch) -> bool {
         match output {
-            Output::NewEpoch { epoch, .. } => {
+            Output::NewEpoch {
+                epoch,
+                rate,
+                channels,
+            } => {
                 segmenter.restart(0);
-                self.send(Job::Mark(Mark::Epoch(epoch)))
+                tracing::info!(stream = self.id, rate, channels, "the source is up");
+                self.send(Job::Mark(Mark::Epoch(epoch))) && self.tell(SourceState::Up, None)
             }
             Output::Gap {
                 first_sample,
@@ -103,6 +95,7 @@ impl StreamThread {
             } => {
                 let at = first_sample + samples;
                 segmenter.restart(at);
+                tracing::warn!(stream = self.id, samples, "audio was lost on its way in");
                 self.send(Job::Mark(Mark::Lost {
                     samples,
                     at,
@@ -110,13 +103,38 @@ impl StreamThread {
                 }))
             }
             Output::Chunk(chunk) => {
+                match watch.push(&chunk.samples) {
+                    Some(true) => tracing::warn!(
+                        stream = self.id,
+                        "digital silence for {DEAD_S} s: muted, or a cable or driver is at fault"
+                    ),
+                    Some(false) => tracing::info!(stream = self.id, "sound again"),
+                    None => (),
+                }
                 let mut open = true;
                 segmenter.push(&chunk.samples, chunk.captured, |window| {
-                    open &= self.send(Job::Window(window))
+                    open &= self.send(Job::Window(window));
                 });
                 open
             }
         }
+    }
+
+    /// Logs broken samples: at the first, and then ever more rarely.
+    fn tell_repairs(&self, told: &mut u64) {
+        let repaired = self.frontend.repaired();
+        if repaired > 2 * *told {
+            *told = repaired;
+            tracing::warn!(
+                stream = self.id,
+                repaired,
+                "samples that are no numbers or far beyond full scale were replaced; is the sample format right?"
+            );
+        }
+    }
+
+    fn tell(&self, state: SourceState, reason: Option<String>) -> bool {
+        self.send(Job::Mark(Mark::Source { state, reason }))
     }
 
     fn send(&self, job: Job) -> bool {

@@ -1,0 +1,96 @@
+//! The whole way from samples to scores against the same models driven from Python with the training code's features
+//! (`models/recipes/goldens/pipeline.py`).
+
+use std::f64::consts::TAU;
+use std::path::Path;
+
+use earwitness::config::Provider;
+use earwitness::dsp::{SpectralView, fbank};
+use earwitness::model::{Models, Pack, Runtime};
+
+#[derive(serde::Deserialize)]
+struct Golden {
+    tolerance: f64,
+    hidden_first: Vec<f64>,
+    embedding: Vec<f64>,
+    spoof_score: f64,
+    spoof_llr: f64,
+    speech_mean: f64,
+    speech_first: Vec<f64>,
+}
+
+/// Three chirps and noise under an envelope, as `models/recipes/common/signal.py` writes it down.
+fn signal(seconds: f64) -> Vec<f32> {
+    let mut state: u32 = 12_345;
+    (0..(seconds * 16_000.0).round() as usize)
+        .map(|i| {
+            let t = i as f64 / 16_000.0;
+            let chirp = |amplitude: f64, from: f64, to: f64| {
+                amplitude * (TAU * (from * t + (to - from) * t * t / (2.0 * seconds))).sin()
+            };
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let noise = f64::from(state) / 2f64.powi(31) - 1.0;
+            let sum = chirp(0.30, 120.0, 900.0)
+                + chirp(0.20, 3_500.0, 400.0)
+                + chirp(0.10, 7_000.0, 2_000.0)
+                + 0.05 * noise;
+            (sum * (0.6 + 0.4 * (TAU * 3.0 * t).sin())) as f32
+        })
+        .collect()
+}
+
+#[test]
+fn rust_and_python_agree_from_samples_to_scores() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let golden = std::fs::read(root.join("tests/golden/pipeline.json")).expect("the golden values");
+    let golden: Golden = serde_json::from_slice(&golden).expect("golden values");
+    let pack = Pack::load(&root.join("models/default")).expect("the default pack");
+    let runtime = Runtime::load(None).expect("ONNX Runtime: run scripts/setup.sh");
+    let mut models = Models::open(runtime, &pack, Provider::Cpu).expect("the default pack opens");
+
+    let samples = signal(3.0);
+    let frames = fbank(&samples);
+    let speech = models.speech(frames.view()).expect("speech");
+    let hidden = models.encode(frames.view()).expect("hidden states");
+    let embedding = models.embed(&hidden).expect("embedding");
+    let spectral = SpectralView::new().compute(&samples);
+    let score = models.genuine(&hidden, spectral.view()).expect("score");
+
+    let close = |what: &str, found: &mut dyn Iterator<Item = f64>, expected: &[f64]| {
+        for (i, &expected) in expected.iter().enumerate() {
+            let found = found.next().unwrap_or(f64::NAN);
+            assert!(
+                (found - expected).abs() <= golden.tolerance * expected.abs().max(1.0),
+                "{what}[{i}]: {found}, Python says {expected}"
+            );
+        }
+    };
+    close(
+        "hidden",
+        &mut hidden.view().iter().map(|&x| x.into()),
+        &golden.hidden_first,
+    );
+    close(
+        "embedding",
+        &mut embedding.iter().map(|&x| x.into()),
+        &golden.embedding,
+    );
+    close(
+        "speech",
+        &mut speech.iter().map(|&x| x.into()),
+        &golden.speech_first,
+    );
+    let mean = speech.iter().map(|&x| f64::from(x)).sum::<f64>() / speech.len() as f64;
+    close(
+        "mean speech",
+        &mut std::iter::once(mean),
+        &[golden.speech_mean],
+    );
+    close(
+        "spoof score",
+        &mut std::iter::once(f64::from(score)),
+        &[golden.spoof_score],
+    );
+    let llr = pack.spoof_calibration().llr(f64::from(score));
+    close("spoof LLR", &mut std::iter::once(llr), &[golden.spoof_llr]);
+}

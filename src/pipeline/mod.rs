@@ -140,6 +140,8 @@ impl Pipeline {
                 frontend: Frontend::new(&stream.id, SAMPLE_RATE, stream.channel),
                 queue: engine.queue(index),
                 stop: stop.clone(),
+                told: None,
+                heard: Instant::now(),
             };
             let window = config.window.clone();
             streams.push(

@@ -28,6 +28,10 @@ pub struct StreamThread {
     pub queue: Arc<Queue>,
     /// Set when the daemon stops.
     pub stop: Arc<AtomicBool>,
+    /// What was last told about the source; nothing at first.
+    pub told: Option<SourceState>,
+    /// When the newest audio was captured.
+    pub heard: Instant,
 }
 
 impl StreamThread {
@@ -36,7 +40,7 @@ impl StreamThread {
         let mut segmenter = Segmenter::new(window);
         let mut interleaved = Vec::new();
         let mut outputs = Vec::new();
-        let mut state = None;
+        let mut repaired = false;
         let end = loop {
             if self.stop.load(Ordering::Relaxed) {
                 break None;
@@ -48,17 +52,25 @@ impl StreamThread {
             if let Err(error) = self.frontend.push(&packet, &mut interleaved, &mut outputs) {
                 break Some(error);
             }
-            self.tell(&packet, &mut state);
-            let open = outputs.drain(..).fold(true, |open, output| {
-                self.take(output, &mut segmenter) && open
-            });
+            if !repaired && self.frontend.repaired() > 0 {
+                repaired = true;
+                tracing::warn!(
+                    stream = self.id,
+                    "samples were not numbers in ±16 and were replaced; check the source's format"
+                );
+            }
+            let open = outputs
+                .drain(..)
+                .all(|output| self.take(output, &mut segmenter));
+            if let Packet::Down { reason } = &packet {
+                self.flush(&mut segmenter);
+                self.tell(SourceState::Down, Some(reason));
+            }
             if !open || packet == Packet::End {
                 break None;
             }
         };
-        if let Some(last) = segmenter.finish(Instant::now()) {
-            self.send(Job::Window(last));
-        }
+        self.flush(&mut segmenter);
         let (state, reason) = match end {
             None => (SourceState::Ended, None),
             Some(error) => {
@@ -70,31 +82,38 @@ impl StreamThread {
     }
 
     /// Reports that the source came or went.
-    fn tell(&self, packet: &Packet, state: &mut Option<SourceState>) {
-        let (new, reason) = match packet {
-            Packet::Format { .. } | Packet::Audio { .. } => (SourceState::Up, None),
-            Packet::Down { reason } => (SourceState::Down, Some(reason.clone())),
-            _ => return,
-        };
-        if *state == Some(new) {
+    fn tell(&mut self, state: SourceState, reason: Option<&String>) {
+        if self.told == Some(state) {
             return;
         }
-        *state = Some(new);
-        match &reason {
+        self.told = Some(state);
+        match reason {
             Some(reason) => {
                 tracing::warn!(stream = self.id, reason, "the source is down; trying again")
             }
             None => tracing::info!(stream = self.id, "the source is up"),
         }
-        self.send(Job::Mark(Mark::Source { state: new, reason }));
+        let reason = reason.cloned();
+        self.send(Job::Mark(Mark::Source { state, reason }));
+    }
+
+    /// What was heard and waits for the rest of its hop is analysed now: nothing follows it without a break.
+    fn flush(&self, segmenter: &mut Segmenter) {
+        if let Some(last) = segmenter.finish(self.heard) {
+            self.send(Job::Window(last));
+        }
     }
 
     /// False when nobody takes windows any more.
-    fn take(&self, output: Output, segmenter: &mut Segmenter) -> bool {
+    fn take(&mut self, output: Output, segmenter: &mut Segmenter) -> bool {
         match output {
             Output::NewEpoch { epoch, .. } => {
+                self.flush(segmenter);
                 segmenter.restart(0);
-                self.send(Job::Mark(Mark::Epoch(epoch)))
+                let open = self.send(Job::Mark(Mark::Epoch(epoch)));
+                // Only now, so that it is numbered with the audio that it speaks of.
+                self.tell(SourceState::Up, None);
+                open
             }
             Output::Gap {
                 first_sample,
@@ -102,6 +121,7 @@ impl StreamThread {
                 ..
             } => {
                 let at = first_sample + samples;
+                self.flush(segmenter);
                 segmenter.restart(at);
                 self.send(Job::Mark(Mark::Lost {
                     samples,
@@ -111,6 +131,7 @@ impl StreamThread {
             }
             Output::Chunk(chunk) => {
                 let mut open = true;
+                self.heard = chunk.captured;
                 segmenter.push(&chunk.samples, chunk.captured, |window| {
                     open &= self.send(Job::Window(window))
                 });

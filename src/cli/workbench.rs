@@ -31,7 +31,7 @@ impl Workbench {
         let runtime = Runtime::load(config.models.runtime.as_deref())?;
         let pack = Pack::load(&config.models.pack)?;
         let analyser = Analyser::open(
-            &runtime,
+            runtime,
             &pack,
             config.models.provider,
             &config.window,

@@ -1,9 +1,10 @@
 //! Audio files to samples, block by block: symphonia, with libopus for Opus.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Once};
 
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::codecs::registry::CodecRegistry;
@@ -331,9 +332,22 @@ enum Failure {
 }
 
 /// Calls into the decoders, which parse hostile input: should one panic on it (symphonia 0.6.1 does on a WAV block size that
-/// overflows, where overflow is checked), the file is at fault and the daemon lives.
+/// overflows, where overflow is checked), the file is at fault and the daemon lives. What the caller makes of it is said
+/// in its own words; the panic's, with its backtrace, are for `--log-level debug`.
 fn guard<T>(f: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
-    match catch_unwind(AssertUnwindSafe(f)) {
+    static HOOK: Once = Once::new();
+    thread_local!(static GUARDED: Cell<bool> = const { Cell::new(false) });
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| match GUARDED.get() {
+            true => tracing::debug!(%panic, "a decoder gave up"),
+            false => usual(panic),
+        }));
+    });
+    GUARDED.set(true);
+    let result = catch_unwind(AssertUnwindSafe(f));
+    GUARDED.set(false);
+    match result {
         Ok(result) => result.map_err(Failure::Symphonia),
         Err(_) => Err(Failure::Panic),
     }

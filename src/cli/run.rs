@@ -19,8 +19,10 @@ use super::{Failure, Outcome, Output, workbench};
 /// What the analysis gets of the 2 s in which a stop has to be over, and what the sinks get.
 const DRAIN: Duration = Duration::from_millis(1_000);
 const DELIVER: Duration = Duration::from_millis(700);
-/// When every source came to its end there is no hurry: what waits is analysed and delivered.
+/// When every source came to its end there is no hurry to deliver what was found, unless told to stop meanwhile.
 const FINISH: Duration = Duration::from_secs(60);
+/// How often signals are looked at.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Listen to the configured streams and publish what is found until told to stop
 #[derive(Debug, clap::Args)]
@@ -72,16 +74,18 @@ pub fn run(args: Args, _output: &Output) -> Result<Outcome, Failure> {
             alive = Instant::now();
             systemd::alive();
         }
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(TICK);
     };
     systemd::stopping();
     let counters = pipeline.counters();
-    let (drain, deliver) = match ending {
-        Ending::Sources => (FINISH, FINISH),
-        Ending::Told(_) | Ending::Failure => (DRAIN, DELIVER),
-    };
-    pipeline.stop(drain);
-    bus.shutdown(deliver);
+    pipeline.stop(DRAIN);
+    if matches!(ending, Ending::Sources) {
+        let deadline = bus.close(FINISH);
+        while !bus.has_ended() && Instant::now() < deadline && signals.pending().next().is_none() {
+            std::thread::sleep(TICK);
+        }
+    }
+    bus.shutdown(DELIVER);
     log_totals(&counters, &bus);
     match ending {
         Ending::Told(signal) => tracing::info!(signal, "stopped"),

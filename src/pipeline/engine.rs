@@ -89,12 +89,22 @@ impl Engine {
         self.workers.iter().any(JoinHandle::is_finished)
     }
 
-    /// Lets the workers finish what waits, but discards it after `deadline`.
-    pub fn stop(self, deadline: Instant) {
+    /// No more will come: the workers end with what waits.
+    pub fn close(&self) {
         for queue in &self.queues {
             queue.close(false);
         }
-        while Instant::now() < deadline && !self.workers.iter().all(JoinHandle::is_finished) {
+    }
+
+    /// Whether all workers have ended.
+    pub fn has_ended(&self) -> bool {
+        self.workers.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Lets the workers finish what waits, but discards it after `deadline`.
+    pub fn stop(self, deadline: Instant) {
+        self.close();
+        while Instant::now() < deadline && !self.has_ended() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         for queue in &self.queues {

@@ -150,6 +150,8 @@ impl Pipeline {
                 frontend: Frontend::new(&stream.id, SAMPLE_RATE, stream.channel),
                 queue: engine.queue(index),
                 stop: stop.clone(),
+                told: None,
+                heard: Instant::now(),
             };
             let window = config.window.clone();
             streams.push(
@@ -176,14 +178,22 @@ impl Pipeline {
         self.engine.counters().clone()
     }
 
-    /// Whether every source has come to its end.
+    /// Whether every source has come to its end and all that they delivered is analysed.
     pub fn has_ended(&self) -> bool {
-        self.streams.iter().all(JoinHandle::is_finished)
+        if !self.have_sources_ended() {
+            return false;
+        }
+        self.engine.close();
+        self.engine.has_ended()
     }
 
     /// Whether a worker died: nothing that follows would be analysed.
     pub fn has_failed(&self) -> bool {
-        !self.has_ended() && self.engine.has_died()
+        !self.have_sources_ended() && self.engine.has_died()
+    }
+
+    fn have_sources_ended(&self) -> bool {
+        self.streams.iter().all(JoinHandle::is_finished)
     }
 
     /// Stops the sources, analyses what they delivered, at most until `grace` is over.

@@ -3,7 +3,7 @@
 //! A live stream that finds its places taken loses its own oldest window, and the loss takes the window's place in
 //! line, so that it is told at the right moment. Any other stream waits. One stream never takes another's places.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::segmenter::Window;
@@ -112,9 +112,7 @@ impl Queue {
         let mut inner = self.lock();
         inner.closed = true;
         if discard {
-            for (_, job) in &mut inner.jobs {
-                lose(job);
-            }
+            inner.discard();
         }
         drop(inner);
         self.changed.notify_all();
@@ -140,33 +138,59 @@ impl Inner {
             .iter()
             .position(|(s, job)| *s == stream && matches!(job, Job::Window(_)));
         let Some(at) = oldest else { return };
-        lose(&mut self.jobs[at].1);
-        // Two losses in a row are one: the line does not grow while the engine is behind.
         let before = (0..at).rev().find(|&i| self.jobs[i].0 == stream);
-        if let Some(before) = before
-            && let [
-                (
-                    _,
-                    Job::Mark(Mark::Lost {
-                        samples: sum,
-                        at: end,
-                        reason: a,
-                    }),
-                ),
-                ..,
-                (_, last),
-            ] = &mut self.jobs.make_contiguous()[before..=at]
-            && let Job::Mark(Mark::Lost {
-                samples,
-                at: new_end,
-                reason: b,
-            }) = last
-            && a == b
-        {
-            *sum += *samples;
-            *end = *new_end;
-            self.jobs.remove(at);
+        let Some((_, mut job)) = self.jobs.remove(at) else {
+            return;
+        };
+        lose(&mut job);
+        // The line does not grow while the engine is behind.
+        if before.is_some_and(|before| add_loss(&mut self.jobs[before].1, &job)) {
+            return;
         }
+        self.jobs.insert(at, (stream, job));
+    }
+
+    /// All windows become losses, one for those of a stream that follow each other: at a stop the sinks have no time
+    /// for more.
+    fn discard(&mut self) {
+        let mut kept = VecDeque::new();
+        let mut newest = HashMap::new();
+        for (stream, mut job) in self.jobs.drain(..) {
+            lose(&mut job);
+            if let Some(&before) = newest.get(&stream)
+                && let Some((_, before)) = kept.get_mut(before)
+                && add_loss(before, &job)
+            {
+                continue;
+            }
+            newest.insert(stream, kept.len());
+            kept.push_back((stream, job));
+        }
+        self.jobs = kept;
+    }
+}
+
+/// Two losses in a row for one reason are one. False when these are not.
+fn add_loss(before: &mut Job, job: &Job) -> bool {
+    let Job::Mark(Mark::Lost {
+        samples: sum,
+        at: end,
+        reason: one,
+    }) = before
+    else {
+        return false;
+    };
+    match job {
+        Job::Mark(Mark::Lost {
+            samples,
+            at,
+            reason,
+        }) if reason == one => {
+            *sum += samples;
+            *end = *at;
+            true
+        }
+        _ => false,
     }
 }
 
@@ -254,5 +278,36 @@ mod tests {
             Some((0, Job::Mark(Mark::Lost { samples: 10, .. })))
         ));
         assert!(queue.pop().is_none());
+    }
+
+    #[test]
+    fn what_is_discarded_is_one_loss_a_stream() {
+        let queue = Queue::new(9);
+        for i in 0..3 {
+            queue.push(0, window(i * 10), false);
+            queue.push(1, window(i * 10), false);
+        }
+        let epoch = Mark::Epoch(7);
+        queue.push(1, Job::Mark(epoch.clone()), false);
+        queue.push(1, window(0), false);
+        queue.close(true);
+        let lost = |samples, at| Mark::Lost {
+            samples,
+            at,
+            reason: GapReason::EngineBehind,
+        };
+        let left: Vec<_> = std::iter::from_fn(|| queue.pop())
+            .map(|(stream, job)| match job {
+                Job::Mark(mark) => (stream, mark),
+                Job::Window(_) => panic!("a window is left"),
+            })
+            .collect();
+        let expected = [
+            (0, lost(30, 120)),
+            (1, lost(30, 120)),
+            (1, epoch),
+            (1, lost(10, 100)),
+        ];
+        assert_eq!(left, expected);
     }
 }

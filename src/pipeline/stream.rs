@@ -31,16 +31,20 @@ pub struct StreamThread {
     pub queue: Arc<Queue>,
     /// Set when the daemon stops.
     pub stop: Arc<AtomicBool>,
+    /// What was last told about the source; nothing at first.
+    pub told: Option<SourceState>,
+    /// When the newest audio was captured.
+    pub heard: Instant,
 }
 
 impl StreamThread {
     /// Reads the source to its end, its failure or the stop.
     pub fn run(mut self, window: &config::Window) {
         let mut segmenter = Segmenter::new(window);
-        let mut watch = SilenceWatch::new(DEAD_S * u64::from(SAMPLE_RATE));
         let mut interleaved = Vec::new();
         let mut outputs = Vec::new();
-        let mut repaired = 0;
+        let mut repaired = false;
+        let mut watch = SilenceWatch::new(DEAD_S * u64::from(SAMPLE_RATE));
         let end = loop {
             if self.stop.load(Ordering::Relaxed) {
                 break None;
@@ -52,41 +56,73 @@ impl StreamThread {
             if let Err(error) = self.frontend.push(&packet, &mut interleaved, &mut outputs) {
                 break Some(error);
             }
-            self.tell_repairs(&mut repaired);
+            if !repaired && self.frontend.repaired() > 0 {
+                repaired = true;
+                tracing::warn!(
+                    stream = self.id,
+                    "samples were not numbers in ±16 and were replaced; check the source's format"
+                );
+            }
             let open = outputs
                 .drain(..)
                 .all(|output| self.take(output, &mut segmenter, &mut watch));
             if let Packet::Down { reason } = &packet {
-                tracing::warn!(stream = self.id, reason, "the source is down");
-                self.tell(SourceState::Down, Some(reason.clone()));
+                self.flush(&mut segmenter);
+                self.tell(SourceState::Down, Some(reason));
             }
             if !open || packet == Packet::End {
                 break None;
             }
         };
-        if let Some(last) = segmenter.finish(Instant::now()) {
-            self.send(Job::Window(last));
-        }
-        match end {
-            None => self.tell(SourceState::Ended, None),
+        self.flush(&mut segmenter);
+        let (state, reason) = match end {
+            None => (SourceState::Ended, None),
             Some(error) => {
                 tracing::error!(stream = self.id, %error, "the source failed");
-                self.tell(SourceState::Failed, Some(error.to_string()))
+                (SourceState::Failed, Some(error.to_string()))
             }
         };
+        self.send(Job::Mark(Mark::Source { state, reason }));
+    }
+
+    /// Reports that the source came or went.
+    fn tell(&mut self, state: SourceState, reason: Option<&String>) {
+        if self.told == Some(state) {
+            return;
+        }
+        self.told = Some(state);
+        match reason {
+            Some(reason) => {
+                tracing::warn!(stream = self.id, reason, "the source is down; trying again")
+            }
+            None => tracing::info!(stream = self.id, "the source is up"),
+        }
+        let reason = reason.cloned();
+        self.send(Job::Mark(Mark::Source { state, reason }));
+    }
+
+    /// What was heard and waits for the rest of its hop is analysed now: nothing follows it without a break.
+    fn flush(&self, segmenter: &mut Segmenter) {
+        if let Some(last) = segmenter.finish(self.heard) {
+            self.send(Job::Window(last));
+        }
     }
 
     /// False when nobody takes windows any more.
-    fn take(&self, output: Output, segmenter: &mut Segmenter, watch: &mut SilenceWatch) -> bool {
+    fn take(
+        &mut self,
+        output: Output,
+        segmenter: &mut Segmenter,
+        watch: &mut SilenceWatch,
+    ) -> bool {
         match output {
-            Output::NewEpoch {
-                epoch,
-                rate,
-                channels,
-            } => {
+            Output::NewEpoch { epoch, .. } => {
+                self.flush(segmenter);
                 segmenter.restart(0);
-                tracing::info!(stream = self.id, rate, channels, "the source is up");
-                self.send(Job::Mark(Mark::Epoch(epoch))) && self.tell(SourceState::Up, None)
+                let open = self.send(Job::Mark(Mark::Epoch(epoch)));
+                // Only now, so that it is numbered with the audio that it speaks of.
+                self.tell(SourceState::Up, None);
+                open
             }
             Output::Gap {
                 first_sample,
@@ -94,8 +130,8 @@ impl StreamThread {
                 ..
             } => {
                 let at = first_sample + samples;
+                self.flush(segmenter);
                 segmenter.restart(at);
-                tracing::warn!(stream = self.id, samples, "audio was lost on its way in");
                 self.send(Job::Mark(Mark::Lost {
                     samples,
                     at,
@@ -112,29 +148,13 @@ impl StreamThread {
                     None => (),
                 }
                 let mut open = true;
+                self.heard = chunk.captured;
                 segmenter.push(&chunk.samples, chunk.captured, |window| {
-                    open &= self.send(Job::Window(window));
+                    open &= self.send(Job::Window(window))
                 });
                 open
             }
         }
-    }
-
-    /// Logs broken samples: at the first, and then ever more rarely.
-    fn tell_repairs(&self, told: &mut u64) {
-        let repaired = self.frontend.repaired();
-        if repaired > 2 * *told {
-            *told = repaired;
-            tracing::warn!(
-                stream = self.id,
-                repaired,
-                "samples that are no numbers or far beyond full scale were replaced; is the sample format right?"
-            );
-        }
-    }
-
-    fn tell(&self, state: SourceState, reason: Option<String>) -> bool {
-        self.send(Job::Mark(Mark::Source { state, reason }))
     }
 
     fn send(&self, job: Job) -> bool {

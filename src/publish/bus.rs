@@ -1,7 +1,7 @@
 //! Fans events out to sinks: a bounded queue and a thread a sink. Publishing never waits for any of them.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, mpsc as done};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc as done};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,11 +27,14 @@ pub trait Sink: Send + 'static {
 #[error("{0}")]
 pub struct SinkError(pub String);
 
+/// When the sinks have to have returned; brought forward when the stop becomes more urgent.
+type Deadline = Arc<Mutex<Option<Instant>>>;
+
 /// A sink's end of its queue.
 #[derive(Debug)]
 pub struct Inbox {
     queue: mpsc::Receiver<Arc<Event>>,
-    deadline: Arc<OnceLock<Instant>>,
+    deadline: Deadline,
 }
 
 impl Inbox {
@@ -45,9 +48,9 @@ impl Inbox {
         self.queue.recv().await
     }
 
-    /// When the sink has to have returned; `None` before shutdown began.
+    /// When the sink has to have returned; `None` before shutdown began. May come to lie earlier, never later.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline.get().copied()
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,7 +81,7 @@ struct Lane {
 #[derive(Debug)]
 pub struct Bus {
     lanes: Vec<Lane>,
-    deadline: Arc<OnceLock<Instant>>,
+    deadline: Deadline,
     endings: Mutex<Endings>,
     finish: done::Sender<usize>,
 }
@@ -160,13 +163,33 @@ impl Bus {
         self.lanes.iter().map(Lane::counters).collect()
     }
 
-    /// Closes every inbox, waits until the sinks have delivered what they hold, `within` at most, and returns the
-    /// names of those that had not finished by then (their threads end with the process).
-    pub fn shutdown(&self, within: Duration) -> Vec<String> {
-        let deadline = *self.deadline.get_or_init(|| Instant::now() + within);
+    /// Closes every inbox: the sinks deliver what they hold, `within` at most, and end. A later call can only bring the
+    /// deadline forward. Returns the deadline.
+    pub fn close(&self, within: Duration) -> Instant {
+        let wish = Instant::now() + within;
+        let mut deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        let nearer = deadline.map_or(wish, |earlier| earlier.min(wish));
+        *deadline = Some(nearer);
+        drop(deadline);
         for lane in &self.lanes {
             lane.close();
         }
+        nearer
+    }
+
+    /// Whether every sink has ended.
+    pub fn has_ended(&self) -> bool {
+        let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Ok(index) = endings.reports.try_recv() {
+            endings.running[index] = false;
+        }
+        !endings.running.contains(&true)
+    }
+
+    /// Does [`Bus::close`], waits until the sinks have ended or the deadline is over, and returns the names of those
+    /// that had not ended by then (their threads end with the process).
+    pub fn shutdown(&self, within: Duration) -> Vec<String> {
+        let deadline = self.close(within);
         let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
         while endings.running.contains(&true) {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -107,3 +107,22 @@ fn what_is_published_after_shutdown_is_counted_as_dropped() {
     bus.publish(event(1));
     assert_eq!(bus.counters()[0].dropped, 1);
 }
+
+#[test]
+fn a_stop_that_becomes_urgent_brings_the_deadline_forward() {
+    let mut bus = Bus::new();
+    let seen = slow(&mut bus, "slow", 100, 200);
+    assert!(!bus.has_ended());
+    for n in 0..50 {
+        bus.publish(event(n));
+    }
+    let begin = Instant::now();
+    let far = bus.close(Duration::from_secs(60));
+    assert!(bus.close(Duration::from_secs(90)) == far && !bus.has_ended());
+    assert_eq!(bus.shutdown(Duration::from_millis(100)), ["slow"]);
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(seen.lock().unwrap().len() < 50);
+    // What is published after the end is dropped and counted.
+    bus.publish(event(50));
+    assert_eq!(bus.counters()[0].dropped, 1);
+}

@@ -1,22 +1,18 @@
 //! The MQTT sink against a real mosquitto broker on loopback: topics, retention, will, reconnection, refusal, TLS.
 
-mod broker;
+#[path = "../common/mod.rs"]
+mod common;
 mod delivery;
-mod listener;
 mod proxy;
 mod security;
 mod topics;
 
-use std::time::Duration;
-
+pub use common::{PATIENCE, broker, listener, wait};
 use earwitness::config;
 use earwitness::publish::mqtt::{MqttSink, StatusHandle};
 use earwitness::publish::{
     Body, Bus, Event, EventId, GapReason, QUEUE, SCHEMA, SourceState, Verdict,
 };
-
-/// Long enough for a loaded machine; nothing waits for it when all is well.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn event(sequence: u64, body: Body) -> Event {
     Event {
@@ -108,13 +104,4 @@ pub fn start(config: &config::Mqtt) -> (Bus, StatusHandle) {
     let mut bus = Bus::new();
     bus.add("mqtt", QUEUE, sink).unwrap();
     (bus, status)
-}
-
-/// Waits until `done`, and says what was waited for when it does not come.
-pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
-    let limit = std::time::Instant::now() + PATIENCE;
-    while !done() {
-        assert!(std::time::Instant::now() < limit, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

@@ -296,11 +296,23 @@ impl MqttSink {
         false
     }
 
-    /// Takes events in until `until`; `false`: the bus shut down.
+    /// Takes events in until `until`; `false`: the bus shut down, and there is nothing to tell or no time for it.
     async fn absorb(&mut self, inbox: &mut Inbox, until: Instant) -> bool {
         loop {
             if self.inbox_closed {
-                return false;
+                // Looked up each time: the deadline may come nearer.
+                let deadline = inbox
+                    .deadline()
+                    .map_or_else(Instant::now, Instant::from_std);
+                let left = deadline.saturating_duration_since(Instant::now());
+                if self.delivery.pending() == 0 || left <= FAREWELL {
+                    return false;
+                }
+                if Instant::now() >= until {
+                    return true;
+                }
+                sleep_until(Instant::now() + Duration::from_millis(20)).await;
+                continue;
             }
             tokio::select! {
                 event = inbox.recv_async() => match event {

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::wait;
+use super::wait;
 
 pub struct Mosquitto {
     child: Option<Child>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rumqttc::{Client, Event, MqttOptions, Packet, Publish, QoS};
 
-use crate::wait;
+use super::wait;
 
 pub struct Listener {
     heard: Arc<Mutex<Vec<Publish>>>,

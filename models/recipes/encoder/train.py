@@ -65,7 +65,7 @@ def teacher_space(corpus, work, shrink=1.0, dim=192):
 class Batches(torch.utils.data.IterableDataset):
     """Endless batches, made in a worker: speaker clips, masked clips (speech, sound, music) and spoof clips."""
 
-    def __init__(self, corpus, work, seconds=2.0, speakers=28, masked=6, spoof=8, seed=0):
+    def __init__(self, corpus, work, seconds=2.0, speakers=26, masked=4, spoof=4, seed=0):
         self.c, self.work, self.n = corpus, work, int(seconds * 16000)
         self.sizes, self.seed = (speakers, masked, spoof), seed
         self.teacher = teacher_space(corpus, work)
@@ -225,8 +225,10 @@ def main():
         loss = 0.15 * parts["masked"] + 0.3 * parts["aam"] + 6.0 * parts["teacher"] + 0.3 * parts["spoof"]
         opt.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        opt.step()
+        if torch.isfinite(nn.utils.clip_grad_norm_(net.parameters(), 5.0)):
+            opt.step()
+        else:
+            print("gradient not finite, step skipped", flush=True)
         step += 1
         for k, v in parts.items():
             run[k] = 0.97 * run.get(k, float(v.detach())) + 0.03 * float(v.detach())
@@ -236,12 +238,13 @@ def main():
             saved = spent
             torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "step": step, "spent": spent, "log": log}, ck)
             save(net, work, a, log, step, spent)
-        if spent > judged + 480:
+        if spent > judged + 540:
             judged = spent
             r = dev_eer(net.encoder, net.speaker, c)
             log.append({"step": step, "seconds": round(spent), **{k: round(v, 4) for k, v in run.items()}, "dev_eer": float(r["eer"])})
             print("dev", r, flush=True)
     save(net, work, a, log, step, spent)
+    (work / "encoder.done").touch()
 
 
 def save(net, work, a, log, step, spent):

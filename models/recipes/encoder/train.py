@@ -65,7 +65,7 @@ def teacher_space(corpus, work, shrink=1.0, dim=192):
 class Batches(torch.utils.data.IterableDataset):
     """Endless batches, made in a worker: speaker clips, masked clips (speech, sound, music) and spoof clips."""
 
-    def __init__(self, corpus, work, seconds=2.0, speakers=26, masked=4, spoof=4, seed=0):
+    def __init__(self, corpus, work, seconds=2.0, speakers=26, masked=4, spoof=4, seed=0, sources=True):
         self.c, self.work, self.n = corpus, work, int(seconds * 16000)
         self.sizes, self.seed = (speakers, masked, spoof), seed
         self.teacher = teacher_space(corpus, work)
@@ -80,7 +80,7 @@ class Batches(torch.utils.data.IterableDataset):
         total = np.array([min(sum(r["length"] for r in self.by[w]), 16000 * 600) for w in self.names], float)
         self.p = total**0.5 / (total**0.5).sum()
         self.speeds = next(iter(self.teacher.values())).shape[0]
-        self.aug, self.spoof = Augmenter(corpus), SpoofData(corpus, work)
+        self.aug, self.spoof = Augmenter(corpus), SpoofData(corpus, work) if sources else None
         self.pools = [corpus.select(("train", "unlabelled"), "speech", 1.0), corpus.select("train", "sound"), corpus.select("train", "music")]
 
     def speaker_clip(self, rng):
@@ -117,6 +117,9 @@ class Batches(torch.utils.data.IterableDataset):
         a, b, c = self.sizes
         while True:
             sp = [self.speaker_clip(rng) for _ in range(a)]
+            if self.spoof is None:  # the speaker recipe wants no more
+                yield tuple(torch.tensor(np.stack(v)) for v in zip(*sp))
+                continue
             ma = [self.masked_clip(rng) for _ in range(b)]
             fk = [self.spoof.clip(rng, self.n, self.aug, p_opus=0.0) for _ in range(c)]
             yield (torch.tensor(np.stack([s[0] for s in sp] + [m[1] for m in ma] + [f[0] for f in fk])),

@@ -56,9 +56,10 @@ class Pack:
 
 
 def speaker_report(c, pack):
-    s3, y, a, b = trials.score(c, pack.embed, 48000)
+    scored = trials.score(c, pack.embed, 48000)
+    s3, y = scored[:2]
     slope, offset = metrics.calibrate(s3, y)
-    r3, r15 = trials.report(c, pack.embed, 48000), trials.report(c, pack.embed, 24000)
+    r3, r15 = trials.report(c, pack.embed, 48000, scored), trials.report(c, pack.embed, 24000)
     control = trials.control(c)
     out = {"eer_3s_percent": r3["eer"], "eer_3s_low_percent": r3["ci"][0], "eer_3s_high_percent": r3["ci"][1], "min_dcf": r3["min_dcf"],
            "eer_1_5s_percent": r15["eer"], "eer_1_5s_ci": r15["ci"], "per_source_3s": {k: v for k, v in r3.items() if k not in ("eer", "ci", "min_dcf")},

@@ -40,7 +40,7 @@ def load(work):
     for name, net in made.items():
         at = Path(work) / f"{name}.pt"
         if at.exists():
-            net.load_state_dict(torch.load(at, map_location="cpu"))
+            net.load_state_dict(torch.load(at, map_location="cpu"), strict=name != "speaker")
         net.eval()
         r = Path(work) / f"{name}.json"
         reports[name] = json.loads(r.read_text()) if r.exists() else {"trained": False}

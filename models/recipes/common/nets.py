@@ -138,6 +138,8 @@ class Speaker(nn.Module):
         self.after = nn.Sequential(nn.Conv1d(wide, wide, 1), nn.BatchNorm1d(wide))
         self.att = nn.Sequential(nn.Conv1d(3 * wide, 128, 1), nn.ReLU(), nn.BatchNorm1d(128), nn.Conv1d(128, wide, 1))
         self.last = nn.Sequential(nn.BatchNorm1d(2 * wide), nn.Linear(2 * wide, out), nn.BatchNorm1d(out))
+        self.register_buffer("shift", torch.zeros(out))  # centre and linear discriminants: speaker/discriminant.py
+        self.register_buffer("turn", torch.eye(out))
 
     def aggregate(self, x):
         """Frame-adaptive layer aggregation: [B, C, L, T] -> [B, C, T]."""
@@ -157,7 +159,8 @@ class Speaker(nn.Module):
             x = block(x)
             outs.append(x)
         x = self.after(self.aggregate(self.fuse(torch.cat(outs, 1))))
-        return F.normalize(self.last(attentive_stats(x, self.att)).float(), dim=1)
+        z = F.normalize(self.last(attentive_stats(x, self.att)).float(), dim=1)
+        return z if self.training else F.normalize((z - self.shift) @ self.turn, dim=1)
 
 
 def attentive_stats(x, att):

@@ -13,7 +13,7 @@ from torch import nn
 from ..common import metrics, nets, torch_features
 from ..common.corpus import arguments, open_corpus
 from ..encoder.train import Batches, aam_loss
-from . import trials
+from . import discriminant, trials
 
 
 def embedder(encoder, speaker):
@@ -36,7 +36,7 @@ def main():
     c, work = open_corpus(a), Path(a.work)
     encoder, speaker = nets.Encoder(), nets.Speaker(**nets.SPEAKER)
     encoder.load_state_dict(torch.load(work / "encoder.pt"))
-    speaker.load_state_dict(torch.load(work / "speaker_joint.pt"))
+    speaker.load_state_dict(torch.load(work / "speaker_joint.pt"), strict=False)
     before = judge(encoder, speaker, c)
     print("joint head", before, flush=True)
     data = Batches(c, work, a.seconds, speakers=32, masked=0, spoof=0, seed=2, sources=False)
@@ -46,7 +46,8 @@ def main():
     loader = iter(torch.utils.data.DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=4))
     t0, step, run = time.time(), 0, {}
     speaker.train()
-    while (done := (time.time() - t0) / (60 * a.minutes)) < 1:
+    encoder.eval()
+    while (done := (time.time() - t0) / max(1e-9, 60 * a.minutes)) < 1:
         for g in opt.param_groups:
             g["lr"] = a.lr * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
         wave, who, teach = next(loader)
@@ -65,11 +66,14 @@ def main():
             run[k] = 0.97 * run.get(k, float(v.detach())) + 0.03 * float(v.detach())
         if step % 20 == 0:
             print(step, {k: round(v, 3) for k, v in run.items()}, flush=True)
-    after = judge(encoder, speaker, c)
+    after = judge(encoder, speaker, c) if step else before
     print("tuned head", after, flush=True)
-    kept = "tuned" if after["eer"] <= before["eer"] else "joint"
-    torch.save(speaker.state_dict() if kept == "tuned" else torch.load(work / "speaker_joint.pt"), work / "speaker.pt")
-    out = {"trained": True, "kept": kept, "steps": step, "seconds": round(time.time() - t0), "seed": 2, "loss": {k: round(v, 4) for k, v in run.items()},
+    kept = "tuned" if step and after["eer"] <= before["eer"] else "joint"
+    if kept == "joint":
+        speaker.load_state_dict(torch.load(work / "speaker_joint.pt"), strict=False)
+    chosen = discriminant.fit(encoder, speaker, c)
+    torch.save(speaker.state_dict(), work / "speaker.pt")
+    out = {"trained": True, "kept": kept, "discriminants": chosen, "steps": step, "seconds": round(time.time() - t0), "seed": 2, "loss": {k: round(v, 4) for k, v in run.items()},
            "joint_head_eer": before["eer"], "tuned_head_eer": after["eer"], "teacher": "Resemblyzer (Apache-2.0), training speech only"}
     (work / "speaker.json").write_text(json.dumps(out, default=float))
 

@@ -104,7 +104,7 @@ def main():
         loss.backward()
         opt.step()
         plan.step()
-        run = float(loss) if run is None else 0.97 * run + 0.03 * float(loss)
+        run = float(loss.detach()) if run is None else 0.97 * run + 0.03 * float(loss.detach())
         if step % 50 == 0:
             print(step, round(run, 4), flush=True)
     net.eval()

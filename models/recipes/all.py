@@ -22,8 +22,9 @@ def main():
             print("have", result)
             continue
         more = PLAIN.get(name, ["--work", a.work] + ([] if name == "export" else ["--corpus", a.corpus]))
-        print("==", name, flush=True)
-        subprocess.run([sys.executable, "-m", "models.recipes." + name, *more], check=True)
+        for again in ([], ["--finish", "7.5"]) if name == "encoder.train" else ([],):
+            print("==", name, *again, flush=True)
+            subprocess.run([sys.executable, "-m", "models.recipes." + name, *more, *again], check=True)
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ def dev_eer(encoder, speaker, corpus, seconds=3.0):
 
 
 def main():
-    a = arguments(__doc__, minutes=40.0, lr=1.5e-3, margin=0.2, threads=2, steps=100000, seconds=2.0, finish=0.0)
+    a = arguments(__doc__, minutes=36.0, lr=1.5e-3, margin=0.2, threads=2, steps=100000, seconds=2.0, finish=0.0)
     torch.manual_seed(0)
     torch.set_num_threads(a.threads)
     work, c = Path(a.work), open_corpus(a)
@@ -215,6 +215,7 @@ def main():
     else:
         g = np.random.default_rng(5)
         net.encoder.norm.fit(torch_features.fbank(torch.tensor(np.stack([data.speaker_clip(g)[0] for _ in range(96)]))))
+    earlier = spent if a.finish else 0.0
     if a.finish:
         a.minutes, spent, a.lr = a.finish, 0.0, 0.5 * a.lr
     data.seed = step  # a resumed run draws new clips
@@ -259,7 +260,7 @@ def main():
             r = dev_eer(net.encoder, net.speaker, c)
             log.append({"step": step, "seconds": round(spent), **{k: round(v, 4) for k, v in run.items()}, "dev_eer": float(r["eer"])})
             print("dev", r, flush=True)
-    save(net, work, a, log, step, spent)
+    save(net, work, a, log, step, earlier + spent)
     (work / "encoder.done").touch()
 
 
@@ -269,7 +270,7 @@ def save(net, work, a, log, step, spent):
     if not (work / "speaker.json").exists():
         torch.save(net.speaker.state_dict(), work / "speaker.pt")
     (work / "encoder.json").write_text(json.dumps({
-        "trained": True, "steps": step, "seconds": round(spent), "seed": 0, "lr": a.lr, "clip_seconds": a.seconds,
+        "trained": True, "steps": step, "seconds": round(spent), "seed": 0, "lr": a.lr, "finish_minutes": a.finish, "clip_seconds": a.seconds,
         "objective": "BEST-RQ masked CE + AAM speaker + cosine to Resemblyzer + BCE spoof at layer 4", "log": log}))
 
 

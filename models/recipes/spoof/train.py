@@ -88,7 +88,7 @@ def features(encoder, wave):
 
 
 def main():
-    a = arguments(__doc__, clips=5000, steps=1500, batch=32, threads=2, only="")
+    a = arguments(__doc__, clips=2000, steps=600, batch=32, threads=2, only="")
     torch.manual_seed(0)
     torch.set_num_threads(a.threads)
     c, work = open_corpus(a), Path(a.work)

@@ -87,7 +87,7 @@ def f1(p, y, w, threshold):
 
 
 def main():
-    a = arguments(__doc__, steps=700, batch=32, threads=2)
+    a = arguments(__doc__, steps=600, batch=24, threads=2)
     torch.manual_seed(0)
     torch.set_num_threads(a.threads)
     c, work = open_corpus(a), Path(a.work)

@@ -65,9 +65,9 @@ def teacher_space(corpus, work, shrink=1.0, dim=192):
 class Batches(torch.utils.data.IterableDataset):
     """Endless batches, made in a worker: speaker clips, masked clips (speech, sound, music) and spoof clips."""
 
-    def __init__(self, corpus, work, seconds=2.0, speakers=28, masked=6, spoof=8, seed=0):
+    def __init__(self, corpus, work, seconds=2.0, speakers=26, masked=4, spoof=4, seed=0, sources=True, p_clean=0.15):
         self.c, self.work, self.n = corpus, work, int(seconds * 16000)
-        self.sizes, self.seed = (speakers, masked, spoof), seed
+        self.sizes, self.seed, self.p_clean = (speakers, masked, spoof), seed, p_clean
         self.teacher = teacher_space(corpus, work)
         rows = [r for s in ("train", "unlabelled") for r in corpus.select(s, "speech", 0.8)]
         self.by = {}
@@ -80,8 +80,16 @@ class Batches(torch.utils.data.IterableDataset):
         total = np.array([min(sum(r["length"] for r in self.by[w]), 16000 * 600) for w in self.names], float)
         self.p = total**0.5 / (total**0.5).sum()
         self.speeds = next(iter(self.teacher.values())).shape[0]
-        self.aug, self.spoof = Augmenter(corpus), SpoofData(corpus, work)
+        self.aug, self.spoof = Augmenter(corpus), SpoofData(corpus, work) if sources else None
         self.pools = [corpus.select(("train", "unlabelled"), "speech", 1.0), corpus.select("train", "sound"), corpus.select("train", "music")]
+
+    def centres(self):
+        """The teacher's mean of each class (speaker x speed), [classes, 192]."""
+        out = np.zeros((3 * len(self.classes), 192), np.float32)
+        for w, i in self.classes.items():
+            for j in range(self.speeds):
+                out[3 * i + j] = np.mean([self.teacher[r["path"]][j] for r in self.by[w]], axis=0)
+        return F.normalize(torch.tensor(out) + 1e-6, dim=1)
 
     def speaker_clip(self, rng):
         w = self.names[rng.choice(len(self.names), p=self.p)]
@@ -93,7 +101,7 @@ class Batches(torch.utils.data.IterableDataset):
         at = int(rng.integers(0, max(1, r["length"] - need)))
         x = fit_length(change_speed(self.c.audio(r, at, need), SPEEDS[j]), self.n, rng)
         y = self.classes[w] * 3 + j if w in self.classes else -1
-        return self.aug(x, rng), y, self.teacher[r["path"]][j]
+        return self.aug(x, rng, p_clean=self.p_clean), y, self.teacher[r["path"]][j]
 
     def masked_clip(self, rng):
         rows = self.pools[rng.choice(3, p=[0.5, 0.25, 0.25])]
@@ -117,6 +125,9 @@ class Batches(torch.utils.data.IterableDataset):
         a, b, c = self.sizes
         while True:
             sp = [self.speaker_clip(rng) for _ in range(a)]
+            if self.spoof is None:  # the speaker recipe wants no more
+                yield tuple(torch.tensor(np.stack(v)) for v in zip(*sp))
+                continue
             ma = [self.masked_clip(rng) for _ in range(b)]
             fk = [self.spoof.clip(rng, self.n, self.aug, p_opus=0.0) for _ in range(c)]
             yield (torch.tensor(np.stack([s[0] for s in sp] + [m[1] for m in ma] + [f[0] for f in fk])),
@@ -183,16 +194,18 @@ def dev_eer(encoder, speaker, corpus, seconds=3.0):
 
 
 def main():
-    a = arguments(__doc__, minutes=40.0, lr=1.5e-3, margin=0.2, threads=2, steps=100000, seconds=2.0)
+    a = arguments(__doc__, minutes=36.0, lr=1.5e-3, margin=0.2, threads=2, steps=100000, seconds=2.0, finish=0.0)
     torch.manual_seed(0)
     torch.set_num_threads(a.threads)
     work, c = Path(a.work), open_corpus(a)
-    data = Batches(c, work, a.seconds)
+    # --finish M: a last phase of M minutes from the checkpoint, on longer and cleaner clips
+    data = Batches(c, work, 2.4, 26, 2, 2, p_clean=0.5) if a.finish else Batches(c, work, a.seconds)
     net, targets, rng = Joint(3 * len(data.classes)), Targets(), np.random.default_rng(1)
     print("speakers", len(data.classes), "teacher speeds", data.speeds, "parameters", nets.parameters(net.encoder), nets.parameters(net.speaker))
     decay = [p for n, p in net.named_parameters() if p.dim() > 1]
     rest = [p for n, p in net.named_parameters() if p.dim() <= 1]
     opt = torch.optim.AdamW([{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}], lr=a.lr, betas=(0.9, 0.98))
+    net.aam.data = data.centres() * 0.7  # classes start where the teacher puts them
     step, spent, log = 0, 0.0, []
     ck = work / "joint.ckpt"
     if ck.exists():
@@ -202,6 +215,10 @@ def main():
     else:
         g = np.random.default_rng(5)
         net.encoder.norm.fit(torch_features.fbank(torch.tensor(np.stack([data.speaker_clip(g)[0] for _ in range(96)]))))
+    earlier = spent if a.finish else 0.0
+    if a.finish:
+        a.minutes, spent, a.lr = a.finish, 0.0, 0.5 * a.lr
+    data.seed = step  # a resumed run draws new clips
     loader = iter(torch.utils.data.DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=4))
     t0, run, saved, judged = time.time() - spent, {}, spent, spent
     while True:
@@ -219,14 +236,16 @@ def main():
         att = chunk_mask((fb.shape[1] + 1) // 2, rng)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             z, masked, spoof = net(fb, data.sizes, tg, att)
-        margin = a.margin * min(1.0, done / 0.4)
+        margin = a.margin * (1.0 if a.finish else min(1.0, done / 0.8))
         parts = {"masked": masked, "aam": aam_loss(z, net.aam, who, margin), "teacher": (1 - (z * teach).sum(1)).mean(),
                  "spoof": F.binary_cross_entropy_with_logits(spoof, real)}
         loss = 0.15 * parts["masked"] + 0.3 * parts["aam"] + 6.0 * parts["teacher"] + 0.3 * parts["spoof"]
         opt.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        opt.step()
+        if torch.isfinite(nn.utils.clip_grad_norm_(net.parameters(), 5.0)):
+            opt.step()
+        else:
+            print("gradient not finite, step skipped", flush=True)
         step += 1
         for k, v in parts.items():
             run[k] = 0.97 * run.get(k, float(v.detach())) + 0.03 * float(v.detach())
@@ -236,12 +255,13 @@ def main():
             saved = spent
             torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "step": step, "spent": spent, "log": log}, ck)
             save(net, work, a, log, step, spent)
-        if spent > judged + 480:
+        if spent > judged + 540:
             judged = spent
             r = dev_eer(net.encoder, net.speaker, c)
             log.append({"step": step, "seconds": round(spent), **{k: round(v, 4) for k, v in run.items()}, "dev_eer": float(r["eer"])})
             print("dev", r, flush=True)
-    save(net, work, a, log, step, spent)
+    save(net, work, a, log, step, earlier + spent)
+    (work / "encoder.done").touch()
 
 
 def save(net, work, a, log, step, spent):
@@ -250,7 +270,7 @@ def save(net, work, a, log, step, spent):
     if not (work / "speaker.json").exists():
         torch.save(net.speaker.state_dict(), work / "speaker.pt")
     (work / "encoder.json").write_text(json.dumps({
-        "trained": True, "steps": step, "seconds": round(spent), "seed": 0, "lr": a.lr, "clip_seconds": a.seconds,
+        "trained": True, "steps": step, "seconds": round(spent), "seed": 0, "lr": a.lr, "finish_minutes": a.finish, "clip_seconds": a.seconds,
         "objective": "BEST-RQ masked CE + AAM speaker + cosine to Resemblyzer + BCE spoof at layer 4", "log": log}))
 
 

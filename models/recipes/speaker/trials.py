@@ -64,8 +64,8 @@ def score(corpus, embed, length=LENGTH, trials=None):
     return s, y, [who(t[0]) for t in trials], [who(t[2]) for t in trials]
 
 
-def report(corpus, embed, length=LENGTH):
-    s, y, a, b = score(corpus, embed, length)
+def report(corpus, embed, length=LENGTH, scored=None):
+    s, y, a, b = scored or score(corpus, embed, length)
     out = {"eer": round(metrics.eer(s, y), 2), "ci": metrics.bootstrap(s, y, a, b), "min_dcf": round(metrics.min_dcf(s, y), 3)}
     g = np.array([w.split("/")[0] for w in a])
     for name in sorted(set(g)):
@@ -73,7 +73,7 @@ def report(corpus, embed, length=LENGTH):
     return out
 
 
-def fit_control(corpus, seed=3, most=4000):
+def fit_control(corpus, seed=3, most=1500):
     """The control: mean and deviation of the MFCC, whitened by statistics of training segments."""
     rng = np.random.default_rng(seed)
     rows = corpus.select("train", "speech", 3.0)

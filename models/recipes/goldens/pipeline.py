@@ -1,0 +1,29 @@
+"""Writes tests/golden/pipeline.json: the synthesised 3 s signal through the exported pack (embedding, spoof score, speech)."""
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+
+from ..common import features as ref
+from ..common.signal import test_signal
+from ..evaluate import Pack
+
+
+def main(folder="models/default"):
+    x, p = test_signal(3.0).astype(np.float64), Pack(folder)
+    fb, spe = ref.fbank(x).astype(np.float32)[None], ref.spectral(x).astype(np.float32)[None]
+    h = p.s["encoder"].run(None, {"fbank": fb})[0]
+    e = p.s["speaker"].run(None, {"hidden": h})[0][0]
+    score = float(p.s["spoof"].run(None, {"hidden": h, "spectral": spe})[0][0])
+    v = p.s["vad"].run(None, {"fbank": fb})[0][0]
+    m = tomllib.loads((Path(folder) / "pack.toml").read_text())
+    cal = m["spoof"]["calibration"]
+    doc = {"signal": "models/recipes/common/signal.py, 3.0 s", "encoder_sha256": m["encoder"]["sha256"], "tolerance": 1e-3,
+           "hidden_first": [float(q) for q in h.ravel()[:16]], "embedding": [round(float(q), 7) for q in e], "spoof_score": score,
+           "spoof_llr": cal["slope"] * score + cal["offset"], "speech_mean": float(v.mean()), "speech_first": [float(q) for q in v[:16]]}
+    Path("tests/golden/pipeline.json").write_text(json.dumps(doc, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

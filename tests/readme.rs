@@ -9,10 +9,7 @@ use std::process::Command;
 const ELSEWHERE: [(&str, &str); 6] = [
     ("make demo", "run by .ci/run after the tests"),
     ("make test", "runs this test"),
-    (
-        "make bench",
-        "takes every core for minutes; measured by hand",
-    ),
+    ("make bench", "run by .ci/run, at 16 streams"),
     ("make eval", "needs a corpus"),
     (
         "mosquitto_sub",

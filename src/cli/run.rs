@@ -78,7 +78,7 @@ pub fn run(args: Args, _output: &Output) -> Result<Outcome, Failure> {
     };
     systemd::stopping();
     let counters = pipeline.counters();
-    pipeline.stop(DRAIN);
+    let failed = pipeline.stop(DRAIN);
     if matches!(ending, Ending::Sources) {
         let deadline = bus.close(FINISH);
         while !bus.has_ended() && Instant::now() < deadline && signals.pending().next().is_none() {
@@ -89,6 +89,12 @@ pub fn run(args: Args, _output: &Output) -> Result<Outcome, Failure> {
     log_totals(&counters, &bus);
     match ending {
         Ending::Told(signal) => tracing::info!(signal, "stopped"),
+        Ending::Sources if failed > 0 => {
+            return Err(Failure::runtime(anyhow!(
+                "{failed} of {} sources failed and the others have ended; the log above says why",
+                config.streams.len()
+            )));
+        }
         Ending::Sources => tracing::info!("every source has ended"),
         Ending::Failure => {
             return Err(Failure::runtime(anyhow!(

@@ -20,6 +20,8 @@ pub struct Analyser {
     models: Models,
     spectral: Option<SpectralView>,
     speech_threshold: f32,
+    /// Least share of speech, 0 to 1.
+    min_speech: f64,
     /// Least utterance that is scored, in encoder frames.
     min_utterance: usize,
 }
@@ -41,6 +43,7 @@ impl Analyser {
             },
             spectral: spoof.enabled.then(SpectralView::new),
             speech_threshold: pack.speech_threshold(),
+            min_speech: window.min_speech,
             min_utterance: ((min_s * f64::from(SAMPLE_RATE)) as usize / ENCODER_HOP).max(1),
         })
     }
@@ -60,6 +63,7 @@ impl Analyser {
             clipped: level.clipped(),
             speech: 0.0,
             utterance: None,
+            speech_end_s: None,
         };
         if level.rms_dbfs() < SILENCE_DBFS || window.fbank.nrows() < 2 {
             return Ok(scores);
@@ -69,6 +73,10 @@ impl Analyser {
             self.speech_threshold,
         );
         scores.speech = speech.share;
+        if speech.share >= self.min_speech {
+            let silence = speech.silence * ENCODER_HOP;
+            scores.speech_end_s = Some(clock_s(window.end_sample().saturating_sub(silence as u64)));
+        }
         // Without new speech this window would only repeat what the last one said.
         let is_new = speech.silence * ENCODER_HOP < window.new_samples;
         if is_new && speech.utterance.len() >= self.min_utterance {

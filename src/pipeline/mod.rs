@@ -25,7 +25,7 @@ pub use engine::Counters;
 
 /// A running daemon's analysis: one thread a stream, one worker an inference thread.
 pub struct Pipeline {
-    streams: Vec<JoinHandle<()>>,
+    streams: Vec<JoinHandle<bool>>,
     engine: engine::Engine,
     stop: Arc<AtomicBool>,
     device: Device,
@@ -196,8 +196,8 @@ impl Pipeline {
         self.streams.iter().all(JoinHandle::is_finished)
     }
 
-    /// Stops the sources, analyses what they delivered, at most until `grace` is over.
-    pub fn stop(self, grace: Duration) {
+    /// Stops the sources, analyses what they delivered, at most until `grace` is over. Returns how many sources had failed.
+    pub fn stop(self, grace: Duration) -> usize {
         let deadline = Instant::now() + grace;
         self.stop.store(true, Ordering::Relaxed);
         // A stream that waits for a place in its queue goes on as soon as there is one, so all threads end here, in
@@ -206,10 +206,19 @@ impl Pipeline {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.engine.stop(deadline);
+        let mut failed = 0;
         for stream in self.streams {
-            if stream.join().is_err() {
-                tracing::error!("a stream's thread panicked; its source was not read to its end");
+            match stream.join() {
+                Ok(true) => (),
+                Ok(false) => failed += 1,
+                Err(_) => {
+                    failed += 1;
+                    tracing::error!(
+                        "a stream's thread panicked; its source was not read to its end"
+                    );
+                }
             }
         }
+        failed
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::audio::{Frontend, Output, Packet, SAMPLE_RATE, SilenceWatch, Source};
+use crate::audio::{Frontend, Output, Packet, SAMPLE_RATE, SilenceWatch, Source, SourceError};
 use crate::config;
 use crate::publish::{GapReason, SourceState};
 
@@ -38,8 +38,8 @@ pub struct StreamThread {
 }
 
 impl StreamThread {
-    /// Reads the source to its end, its failure or the stop.
-    pub fn run(mut self, window: &config::Window) {
+    /// Reads the source to its end, its failure or the stop. False when it failed.
+    pub fn run(mut self, window: &config::Window) -> bool {
         let mut segmenter = Segmenter::new(window);
         let mut interleaved = Vec::new();
         let mut outputs = Vec::new();
@@ -47,14 +47,14 @@ impl StreamThread {
         let mut watch = SilenceWatch::new(DEAD_S * u64::from(SAMPLE_RATE));
         let end = loop {
             if self.stop.load(Ordering::Relaxed) {
-                break None;
+                break End::Stopped;
             }
             let packet = match self.source.next(&mut interleaved, POLL) {
                 Ok(packet) => packet,
-                Err(error) => break Some(error),
+                Err(error) => break End::Failed(error),
             };
             if let Err(error) = self.frontend.push(&packet, &mut interleaved, &mut outputs) {
-                break Some(error);
+                break End::Failed(error);
             }
             if !repaired && self.frontend.repaired() > 0 {
                 repaired = true;
@@ -70,19 +70,26 @@ impl StreamThread {
                 self.flush(&mut segmenter);
                 self.tell(SourceState::Down, Some(reason));
             }
-            if !open || packet == Packet::End {
-                break None;
+            if packet == Packet::End {
+                break End::Reached;
+            }
+            if !open {
+                break End::Stopped;
             }
         };
         self.flush(&mut segmenter);
+        let failed = matches!(end, End::Failed(_));
         let (state, reason) = match end {
-            None => (SourceState::Ended, None),
-            Some(error) => {
+            End::Reached => (SourceState::Ended, None),
+            // Not "ended": there would have been more.
+            End::Stopped => (SourceState::Down, Some("earwitness was stopped".to_owned())),
+            End::Failed(error) => {
                 tracing::error!(stream = self.id, %error, "the source failed");
                 (SourceState::Failed, Some(error.to_string()))
             }
         };
         self.send(Job::Mark(Mark::Source { state, reason }));
+        !failed
     }
 
     /// Reports that the source came or went.
@@ -92,9 +99,7 @@ impl StreamThread {
         }
         self.told = Some(state);
         match reason {
-            Some(reason) => {
-                tracing::warn!(stream = self.id, reason, "the source is down; trying again")
-            }
+            Some(reason) => tracing::warn!(stream = self.id, reason, "the source is down"),
             None => tracing::info!(stream = self.id, "the source is up"),
         }
         let reason = reason.cloned();
@@ -162,6 +167,16 @@ impl StreamThread {
     }
 }
 
+/// Why a stream's thread ends.
+enum End {
+    /// The source came to its end.
+    Reached,
+    /// The daemon stops.
+    Stopped,
+    /// The source cannot go on.
+    Failed(SourceError),
+}
+
 /// Milliseconds since 1970; 0 on a machine whose clock stands before that.
 pub fn unix_ms() -> u64 {
     SystemTime::now()
@@ -173,3 +188,64 @@ const _: () = assert!(
     SAMPLE_RATE == 16_000,
     "windows, frames and packs are defined at 16 kHz"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Delivers a packet of silence a call until its last word.
+    struct Scripted(Option<Result<Packet, SourceError>>);
+
+    impl Source for Scripted {
+        fn next(&mut self, samples: &mut Vec<f32>, _: Duration) -> Result<Packet, SourceError> {
+            match self.0.take() {
+                Some(last) => last,
+                None => {
+                    samples.extend([0.0; 160]);
+                    std::thread::sleep(Duration::from_millis(1));
+                    Ok(Packet::Audio {
+                        captured: Instant::now(),
+                    })
+                }
+            }
+        }
+
+        fn is_live(&self) -> bool {
+            true
+        }
+    }
+
+    /// The last word on a stream whose source says `last`, or of one that is told to stop; and what its thread returns.
+    fn end_of(last: Option<Result<Packet, SourceError>>) -> (bool, SourceState, Option<String>) {
+        let queue = Arc::new(Queue::new(4));
+        let thread = StreamThread {
+            index: 0,
+            id: "test".into(),
+            stop: Arc::new(AtomicBool::new(last.is_none())),
+            source: Box::new(Scripted(last)),
+            frontend: Frontend::new("test", SAMPLE_RATE, None),
+            queue: queue.clone(),
+            told: None,
+            heard: Instant::now(),
+        };
+        let fine = thread.run(&config::Window::default());
+        match queue.pop() {
+            Some((0, Job::Mark(Mark::Source { state, reason }))) => (fine, state, reason),
+            _ => panic!("expected word of the source"),
+        }
+    }
+
+    #[test]
+    fn a_stream_tells_an_end_from_a_stop_and_from_a_failure() {
+        assert_eq!(
+            end_of(Some(Ok(Packet::End))),
+            (true, SourceState::Ended, None)
+        );
+        let (fine, state, reason) = end_of(Some(Err(SourceError::unusable("tape", "torn"))));
+        assert_eq!((fine, state), (false, SourceState::Failed));
+        assert_eq!(reason.as_deref(), Some("tape: torn"));
+        let (fine, state, reason) = end_of(None);
+        assert_eq!((fine, state), (true, SourceState::Down));
+        assert!(reason.is_some_and(|r| r.contains("stopped")));
+    }
+}

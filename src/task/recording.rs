@@ -52,6 +52,7 @@ mod tests {
             level_dbfs: -20.0,
             clipped: 0.0,
             speech: 1.0,
+            speech_end_s: None,
             utterance: Some(Utterance {
                 start_s,
                 end_s,

@@ -23,6 +23,8 @@ pub struct Scores {
     pub speech: f64,
     /// The newest utterance in it, when there is enough of it to score.
     pub utterance: Option<Utterance>,
+    /// Where its last speech ends, when there is enough speech in it, be it in pieces.
+    pub speech_end_s: Option<f64>,
 }
 
 /// A scored utterance (or the part of one that the window holds).
@@ -82,7 +84,7 @@ impl StreamDecider {
         match &scores.utterance {
             Some(utterance) => self.speech(utterance, &mut window, &mut changes),
             None => {
-                if let Some(turn) = self.speaker.silence(scores.end_s) {
+                if let Some(turn) = self.speaker.unscored(scores.end_s, scores.speech_end_s) {
                     self.spoof.silence();
                     changes.push(self.turn(turn));
                 }
@@ -201,6 +203,7 @@ mod tests {
             level_dbfs: -20.0,
             clipped: 0.0,
             speech: if utterance.is_some() { 1.0 } else { 0.0 },
+            speech_end_s: None,
             utterance: utterance.map(|(embedding, genuine)| Utterance {
                 start_s: end_s - 3.0,
                 end_s,

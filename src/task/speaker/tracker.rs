@@ -6,6 +6,8 @@ use crate::task::smooth::{Answer, CONFIRM, Running};
 
 /// Seconds without speech after which nobody speaks.
 const RELEASE_S: f64 = 2.0;
+/// Seconds of speech in pieces too short to score after which it is no longer known who speaks.
+const STALE_S: f64 = 6.0;
 
 /// An answer that came to stand.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +32,7 @@ pub struct SpeakerTracker {
     /// Who speaks, and how sure that is; nothing stands while nobody speaks.
     answer: Answer<(Option<usize>, Verdict)>,
     last_speech_s: f64,
+    last_scored_s: f64,
 }
 
 impl SpeakerTracker {
@@ -40,6 +43,7 @@ impl SpeakerTracker {
             running: vec![Running::default(); people],
             answer: Answer::default(),
             last_speech_s: 0.0,
+            last_scored_s: 0.0,
         }
     }
 
@@ -47,6 +51,7 @@ impl SpeakerTracker {
     /// is `fresh` (another person may speak than before). Returns the new answer when it changed.
     pub fn speech(&mut self, llrs: &[f64], start_s: f64, end_s: f64, fresh: bool) -> Option<Turn> {
         self.last_speech_s = end_s;
+        self.last_scored_s = end_s;
         let best = self
             .running
             .iter_mut()
@@ -71,9 +76,12 @@ impl SpeakerTracker {
         })
     }
 
-    /// Takes a window without new speech that ends at `end_s`. Returns the new answer when it changed.
-    pub fn silence(&mut self, end_s: f64) -> Option<Turn> {
-        if end_s - self.last_speech_s < RELEASE_S || !self.answer.clear() {
+    /// Takes a window that ends at `end_s` and holds nothing to score: silence, or speech until `speech_end_s` in pieces too
+    /// short. Returns the new answer when it changed.
+    pub fn unscored(&mut self, end_s: f64, speech_end_s: Option<f64>) -> Option<Turn> {
+        self.last_speech_s = speech_end_s.map_or(self.last_speech_s, |s| s.max(self.last_speech_s));
+        let speaks = end_s - self.last_speech_s < RELEASE_S && end_s - self.last_scored_s < STALE_S;
+        if speaks || !self.answer.clear() {
             return None;
         }
         self.running.fill(Running::default());
@@ -131,11 +139,23 @@ mod tests {
         let mut t = tracker(1);
         let turn = t.speech(&[-5.0], 0.0, 3.0, true).unwrap();
         assert_eq!((turn.speaker, turn.verdict), (None, Verdict::Reject));
-        assert_eq!(t.silence(4.0), None);
-        let turn = t.silence(5.0).unwrap();
+        assert_eq!(t.unscored(4.0, None), None);
+        let turn = t.unscored(5.0, None).unwrap();
         assert!(!turn.speaking);
         assert_eq!(turn.since_s, 3.0);
-        assert_eq!(t.silence(6.0), None);
+        assert_eq!(t.unscored(6.0, None), None);
+    }
+
+    #[test]
+    fn short_sentences_keep_a_turn_but_not_for_ever() {
+        let mut t = tracker(1);
+        t.speech(&[5.0], 0.0, 3.0, true).unwrap();
+        for end_s in [4.0, 5.0, 6.0, 7.0, 8.0] {
+            assert_eq!(t.unscored(end_s, Some(end_s - 0.1)), None);
+        }
+        let turn = t.unscored(9.0, Some(8.9)).unwrap();
+        assert!(!turn.speaking);
+        assert_eq!(turn.since_s, 8.9);
     }
 
     #[test]

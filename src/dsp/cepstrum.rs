@@ -60,7 +60,7 @@ pub fn delta(rows: &mut [f64], width: usize, from: usize, to: usize, count: usiz
 
 /// Mean-variance normalisation over a window: each column of the row-major `rows` becomes
 /// `(x − mean)/(std + 1e-5)` with the population's standard deviation.
-pub fn normalise(rows: &[f64], width: usize, out: &mut Vec<f32>) {
+pub fn normalise(rows: &mut [f64], width: usize) {
     let n = (rows.len() / width) as f64;
     // Row by row: a walk down the columns of a 180-wide matrix would miss the cache at every step.
     let mut mean = vec![0.0; width];
@@ -78,13 +78,10 @@ pub fn normalise(rows: &[f64], width: usize, out: &mut Vec<f32>) {
     for v in &mut scale {
         *v = 1.0 / (v.sqrt() + 1e-5);
     }
-    for row in rows.chunks_exact(width) {
-        out.extend(
-            row.iter()
-                .zip(&mean)
-                .zip(&scale)
-                .map(|((x, m), s)| ((x - m) * s) as f32),
-        );
+    for row in rows.chunks_exact_mut(width) {
+        for ((x, m), s) in row.iter_mut().zip(&mean).zip(&scale) {
+            *x = (*x - m) * s;
+        }
     }
 }
 
@@ -123,17 +120,16 @@ mod tests {
 
     #[test]
     fn normalised_columns_have_zero_mean_and_unit_variance() {
-        let rows: Vec<f64> = (0..50)
+        let mut rows: Vec<f64> = (0..50)
             .flat_map(|t| [(t as f64).sin() * 40.0 + 7.0, 5.0])
             .collect();
-        let mut out = Vec::new();
-        normalise(&rows, 2, &mut out);
-        let column: Vec<f64> = out.iter().step_by(2).map(|x| f64::from(*x)).collect();
+        normalise(&mut rows, 2);
+        let column: Vec<f64> = rows.iter().step_by(2).copied().collect();
         let mean = column.iter().sum::<f64>() / 50.0;
         let var = column.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 50.0;
         assert!(mean.abs() < 1e-6 && (var - 1.0).abs() < 1e-5);
         assert!(
-            out.iter().skip(1).step_by(2).all(|x| x.abs() < 1e-6),
+            rows.iter().skip(1).step_by(2).all(|x| x.abs() < 1e-6),
             "a constant column becomes 0"
         );
     }

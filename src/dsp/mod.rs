@@ -9,6 +9,7 @@ mod cepstrum;
 mod cqt;
 mod fbank;
 mod filterbank;
+mod fine;
 mod spectral;
 mod spectrum;
 
@@ -18,5 +19,6 @@ pub use fbank::{Fbank, fbank};
 pub use filterbank::{
     Filterbank, HIGH_HZ, LFCC_FILTERS, LOG_FLOOR, LOW_HZ, MELS, MFCC_FILTERS, Scale,
 };
+pub use fine::{FINE_BANDS, FINE_DIM, FineStructure};
 pub use spectral::{Cepstra, SPECTRAL_DIM, SpectralView};
 pub use spectrum::{BINS, HOP, N_FFT, PowerSpectrum, SAMPLE_RATE, WINDOW, frames};

@@ -1,15 +1,20 @@
 //! The spectral view of a window, which the spoof head reads beside the hidden states: MFCC, LFCC and CQCC with their
-//! deltas, normalised over the window. Todisco, Delgado and Evans, "Constant Q cepstral coefficients", CSL 2017.
+//! deltas, normalised over the window, and the fine structure that they leave out. Todisco, Delgado and Evans, "Constant Q
+//! cepstral coefficients", CSL 2017.
 
 use ndarray::Array2;
 
 use super::cepstrum::{CEPSTRA, Dct, delta, normalise};
 use super::cqt::{CQT_BINS, Cqt};
 use super::filterbank::{Filterbank, LFCC_FILTERS, MFCC_FILTERS};
+use super::fine::{FINE_DIM, FineStructure};
 use super::spectrum::{BINS, HOP, PowerSpectrum, WINDOW, frames};
 
-/// Values a frame: three cepstra, each with its first and second delta.
-pub const SPECTRAL_DIM: usize = 3 * FAMILY;
+/// Values a frame: three cepstra, each with its first and second delta, and the fine structure.
+pub const SPECTRAL_DIM: usize = CEPSTRAL_DIM + FINE_DIM;
+
+/// Columns of the cepstra.
+const CEPSTRAL_DIM: usize = 3 * FAMILY;
 
 /// Columns of one kind of cepstra: the coefficients, Δ, ΔΔ.
 const FAMILY: usize = 3 * CEPSTRA;
@@ -36,8 +41,9 @@ pub struct SpectralView {
     cqt_dct: Dct,
     power: [f64; BINS],
     constant_q: Vec<f64>,
-    /// `[frames, SPECTRAL_DIM]` before normalisation.
+    /// `[frames, CEPSTRAL_DIM]` before normalisation.
     rows: Vec<f64>,
+    fine: FineStructure,
 }
 
 impl SpectralView {
@@ -54,51 +60,62 @@ impl SpectralView {
             power: [0.0; BINS],
             constant_q: Vec::new(),
             rows: Vec::new(),
+            fine: FineStructure::default(),
         }
     }
 
-    /// The view of one window of samples (±1, finite): `[frames, SPECTRAL_DIM]`, normalised over the window.
+    /// The view of one window of samples (±1, finite): `[frames, SPECTRAL_DIM]`, the cepstra normalised over the window.
     pub fn compute(&mut self, samples: &[f32]) -> Array2<f32> {
-        self.cepstra_rows(samples);
+        self.fill(samples);
         for family in 0..3 {
             let from = family * FAMILY;
-            delta(&mut self.rows, SPECTRAL_DIM, from, from + CEPSTRA, CEPSTRA);
-            delta(
-                &mut self.rows,
-                SPECTRAL_DIM,
-                from + CEPSTRA,
-                from + 2 * CEPSTRA,
-                CEPSTRA,
-            );
+            let (first, second) = (from + CEPSTRA, from + 2 * CEPSTRA);
+            delta(&mut self.rows, CEPSTRAL_DIM, from, first, CEPSTRA);
+            delta(&mut self.rows, CEPSTRAL_DIM, first, second, CEPSTRA);
         }
-        let mut out = Vec::with_capacity(self.rows.len());
-        normalise(&self.rows, SPECTRAL_DIM, &mut out);
-        // `normalise` writes a value for each that it reads, so the fallback is never taken.
-        Array2::from_shape_vec((frames(samples.len()), SPECTRAL_DIM), out).unwrap_or_default()
+        normalise(&mut self.rows, CEPSTRAL_DIM);
+        let mut out = Array2::zeros((frames(samples.len()), SPECTRAL_DIM));
+        let rows = self.rows.chunks_exact(CEPSTRAL_DIM);
+        for (t, (mut out, cepstra)) in out.rows_mut().into_iter().zip(rows).enumerate() {
+            // Rows of a new array in standard order lie in one piece, so the fallback is never taken.
+            let (left, right) = out
+                .as_slice_mut()
+                .unwrap_or_default()
+                .split_at_mut(CEPSTRAL_DIM);
+            for (out, x) in left.iter_mut().zip(cepstra) {
+                *out = *x as f32;
+            }
+            self.fine.write(t, right);
+        }
+        out
     }
 
     /// One kind of cepstra of a signal, neither normalised nor with deltas: `[frames, CEPSTRA]`.
     pub fn cepstra(&mut self, samples: &[f32], kind: Cepstra) -> Array2<f32> {
-        self.cepstra_rows(samples);
+        self.fill(samples);
         let from = kind as usize * FAMILY;
         Array2::from_shape_fn((frames(samples.len()), CEPSTRA), |(t, c)| {
-            self.rows[t * SPECTRAL_DIM + from + c] as f32
+            self.rows[t * CEPSTRAL_DIM + from + c] as f32
         })
     }
 
-    /// Fills the cepstra into their columns of `rows`; the columns of the deltas stay as they were.
-    fn cepstra_rows(&mut self, samples: &[f32]) {
-        self.rows.resize(frames(samples.len()) * SPECTRAL_DIM, 0.0);
+    /// Fills the cepstra into their columns of `rows`, where the columns of the deltas stay as they were, and the fine structure.
+    fn fill(&mut self, samples: &[f32]) {
+        let peak = samples.iter().fold(0.0f32, |peak, x| peak.max(x.abs()));
+        let gain = 1.0 / f64::from(peak).max(1e-9);
+        self.fine.clear();
+        self.rows.resize(frames(samples.len()) * CEPSTRAL_DIM, 0.0);
         self.cqt.log_power(samples, &mut self.constant_q);
         let constant_q = self.constant_q.chunks_exact(CQT_BINS);
         for (t, (row, constant_q)) in self
             .rows
-            .chunks_exact_mut(SPECTRAL_DIM)
+            .chunks_exact_mut(CEPSTRAL_DIM)
             .zip(constant_q)
             .enumerate()
         {
             let frame = &samples[t * HOP..t * HOP + WINDOW];
             self.spectrum.power(frame, &mut self.power);
+            self.fine.push(self.spectrum.complex(), gain);
             let mut mel = [0.0; MFCC_FILTERS];
             for (out, e) in mel.iter_mut().zip(self.mel.log_energies(&self.power)) {
                 *out = e;

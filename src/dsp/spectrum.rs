@@ -64,6 +64,11 @@ impl PowerSpectrum {
             *p = x.norm_sqr();
         }
     }
+
+    /// The complex spectrum that the last power was of, [`BINS`] values.
+    pub fn complex(&self) -> &[Complex<f64>] {
+        &self.output
+    }
 }
 
 impl Default for PowerSpectrum {

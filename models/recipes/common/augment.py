@@ -58,13 +58,14 @@ def add_noise(x, noise, snr):
     return x if b < 1e-10 else x + noise * np.sqrt(a / b / 10 ** (snr / 10) + 1e-20)
 
 
-def opus(x, rng):
-    """There and back through Opus at a random bit rate (in memory)."""
+def coded(x, rng, codec="OPUS"):
+    """There and back through Opus or MP3 at a random bit rate (in memory)."""
     import soundfile as sf
 
     b = io.BytesIO()
     peak = max(1.0, np.abs(x).max() * 1.05)
-    sf.write(b, x / peak, RATE, format="OGG", subtype="OPUS", compression_level=float(rng.uniform(0.85, 0.99)))
+    kind = {"OPUS": dict(format="OGG", subtype="OPUS"), "MP3": dict(format="MP3", subtype="MPEG_LAYER_III")}[codec]
+    sf.write(b, x / peak, RATE, compression_level=float(rng.uniform(0.85, 0.99) if codec == "OPUS" else rng.uniform(0.3, 0.9)), **kind)
     b.seek(0)
     y, rate = sf.read(b, dtype="float32")
     if rate != RATE:

@@ -7,6 +7,7 @@ RATE, WINDOW, HOP, N_FFT = 16000, 400, 160, 512
 MELS, LOW, HIGH = 80, 20.0, 7600.0
 CEPSTRA, CQ_BINS, CQ_LOW, CQ_OCTAVE = 20, 96, 31.25, 12
 FLOOR = 1e-10
+FINE_BANDS = 32
 
 
 def frames_of(n):
@@ -39,13 +40,18 @@ def dct_matrix(n, keep=CEPSTRA):
     return m
 
 
-def power(x):
-    """[T, 257] power spectrum."""
+def stft(x):
+    """[T, 257] complex spectrum."""
     t = frames_of(len(x))
     if t == 0:
-        return np.zeros((0, N_FFT // 2 + 1))
+        return np.zeros((0, N_FFT // 2 + 1), complex)
     f = np.lib.stride_tricks.sliding_window_view(np.asarray(x, np.float64), WINDOW)[::HOP][:t]
-    return np.abs(np.fft.rfft(f * hann(), N_FFT)) ** 2
+    return np.fft.rfft(f * hann(), N_FFT)
+
+
+def power(x):
+    """[T, 257] power spectrum."""
+    return np.abs(stft(x)) ** 2
 
 
 def log_filter(p, count, scale, low, high):
@@ -122,7 +128,32 @@ def with_deltas(c):
     return np.concatenate([c, delta(c), delta(delta(c))], axis=1)
 
 
+@lru_cache
+def fine_bands(n):
+    """Means over 32 equal bands from bin 1 to 255, of n values along the frequency axis: [32, n]."""
+    e = [1 + 255 * i // FINE_BANDS for i in range(FINE_BANDS + 1)]
+    m = np.array([[a <= k < b for k in range(n)] for a, b in zip(e, e[1:])], float)
+    return m / m.sum(1, keepdims=True)
+
+
+def fine(x):
+    """[T, 7 * 32 + 1]: roughness of the log spectrum and curvature of the phase along frequency and time, and the frame's level."""
+    t = frames_of(len(x))
+    if t < 3:
+        return np.zeros((t, 7 * FINE_BANDS + 1))
+    s = stft(x) / max(np.abs(x).max(), 1e-9)
+    p = np.abs(s) ** 2
+    l, u = np.log(p + FLOOR), s / (np.abs(s) + 1e-9)
+    turn = u[:, 1:] * u[:, :-1].conj()
+    mid = lambda v: np.concatenate([v[:1], v, v[-1:]])  # the first and the last frame lack a neighbour
+    kinds = [np.abs(l[:, 1:] - l[:, :-1]), np.abs(l[:, 2:] + l[:, :-2] - 2 * l[:, 1:-1]), (turn[:, 1:] * turn[:, :-1].conj()).real,
+             mid(np.abs(l[2:] - l[1:-1])), mid(np.abs(l[2:] + l[:-2] - 2 * l[1:-1])),
+             mid((u[2:] * u[:-2] * u[1:-1].conj() ** 2).real), mid((turn[1:-1] * turn[:-2].conj()).real)]
+    e = p.sum(1) + FLOOR
+    return np.concatenate([k @ fine_bands(k.shape[1]).T for k in kinds] + [np.log(e / e.max())[:, None]], axis=1)
+
+
 def spectral(x):
-    """[T, 180]: cepstra with their deltas, normalised over the window."""
+    """[T, 405]: cepstra with their deltas, normalised over the window, and the fine structure as it is."""
     s = np.concatenate([with_deltas(f(x)) for f in (mfcc, lfcc, cqcc)], axis=1)
-    return (s - s.mean(0)) / (s.std(0) + 1e-5)
+    return np.concatenate([(s - s.mean(0)) / (s.std(0) + 1e-5), fine(x)], axis=1)

@@ -13,10 +13,13 @@ def _const(name, make):
     return _T[name]
 
 
+def stft(x):
+    """[B, N] -> [B, T, 257], complex."""
+    return torch.fft.rfft(x.unfold(1, ref.WINDOW, ref.HOP) * _const("hann", ref.hann), ref.N_FFT)
+
+
 def power(x):
-    """[B, N] -> [B, T, 257]."""
-    f = x.unfold(1, ref.WINDOW, ref.HOP) * _const("hann", ref.hann)
-    return torch.fft.rfft(f, ref.N_FFT).abs().square()
+    return stft(x).abs().square()
 
 
 def _log(e):
@@ -93,13 +96,28 @@ def delta(c):
     return d / 10
 
 
-def spectral(x, p=None):
-    """[B, N] -> [B, T, 180], normalised over the window."""
-    p = power(x) if p is None else p
+def fine(x):
+    """[B, N] -> [B, T, 225]; at least three frames."""
+    s = stft(x) / x.abs().amax(1).clamp_min(1e-9)[:, None, None]
+    p = s.abs().square()
+    l, u = (p + ref.FLOOR).log(), s / (s.abs() + 1e-9)
+    turn = u[..., 1:] * u[..., :-1].conj()
+    mid = lambda v: torch.cat([v[:, :1], v, v[:, -1:]], 1)
+    kinds = [(l[..., 1:] - l[..., :-1]).abs(), (l[..., 2:] + l[..., :-2] - 2 * l[..., 1:-1]).abs(), (turn[..., 1:] * turn[..., :-1].conj()).real,
+             mid((l[:, 2:] - l[:, 1:-1]).abs()), mid((l[:, 2:] + l[:, :-2] - 2 * l[:, 1:-1]).abs()),
+             mid((u[:, 2:] * u[:, :-2] * u[:, 1:-1].conj() ** 2).real), mid((turn[:, 1:-1] * turn[:, :-2].conj()).real)]
+    e = p.sum(2) + ref.FLOOR
+    bands = lambda k: k @ _const(f"fine{k.shape[2]}", lambda: ref.fine_bands(k.shape[2]).T)
+    return torch.cat([bands(k) for k in kinds] + [(e / e.amax(1, keepdim=True)).log()[..., None]], 2)
+
+
+def spectral(x):
+    """[B, N] -> [B, T, 405]: cepstra normalised over the window, then the fine structure."""
+    p = power(x)
     cq = _log(cq_power(x)) @ _const("dct96", lambda: ref.dct_matrix(96).T)
     parts = []
     for c in (_cepstra(p, 64, "mel", ref.LOW, ref.HIGH), _cepstra(p, 70, "linear", 0.0, 8000.0), cq):
         d = delta(c)
         parts += [c, d, delta(d)]
     s = torch.cat(parts, -1)
-    return (s - s.mean(1, keepdim=True)) / (s.std(1, keepdim=True, unbiased=False) + 1e-5)
+    return torch.cat([(s - s.mean(1, keepdim=True)) / (s.std(1, keepdim=True, unbiased=False) + 1e-5), fine(x)], 2)

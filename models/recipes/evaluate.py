@@ -83,10 +83,7 @@ def main():
 
     torch.set_num_threads(1)
     c, pack = open_corpus(a), Pack(a.pack)
-    rep, s, y = spoof.evaluate(c, pack.spoof)
-    rep["slope"], rep["offset"] = metrics.calibrate(s, y)
-    rep["cllr"] = round(metrics.cllr(rep["slope"] * np.array(s) + rep["offset"], np.array(y)), 3)
-    out = {"speaker": speaker_report(c, pack), "spoof": rep, "milliseconds_per_3s_window": pack.speed()}
+    out = {"speaker": speaker_report(c, pack), "spoof": spoof.evaluate(c, pack.spoof), "milliseconds_per_3s_window": pack.speed()}
     out = json.loads(json.dumps(out, default=float))
     print(json.dumps(out, indent=1))
     (Path(a.work) / "evaluation.json").write_text(json.dumps(out))

@@ -129,7 +129,7 @@ class Batches(torch.utils.data.IterableDataset):
                 yield tuple(torch.tensor(np.stack(v)) for v in zip(*sp))
                 continue
             ma = [self.masked_clip(rng) for _ in range(b)]
-            fk = [self.spoof.clip(rng, self.n, self.aug, p_opus=0.0) for _ in range(c)]
+            fk = [f for _ in range(c // 2) for f in zip(self.spoof.clips(rng, self.n, self.aug), (1, 0))]
             yield (torch.tensor(np.stack([s[0] for s in sp] + [m[1] for m in ma] + [f[0] for f in fk])),
                    torch.tensor(np.stack([m[0] for m in ma])), torch.tensor([s[1] for s in sp]),
                    torch.tensor(np.stack([s[2] for s in sp])), torch.tensor([f[1] for f in fk], dtype=torch.float32))

@@ -1,6 +1,8 @@
-"""Copy-synthesis: real train speech taken apart and put together again by WORLD, Griffin-Lim (mel or linear) and LPC.
+"""Copy-synthesis: real train speech taken apart and put together again by WORLD, Griffin-Lim (mel or linear), LPC, disturbed
+phases and our neural vocoders (vocoders.py; those found in the work folder).
 
-Made once into `<work>/copies.npz` (int16). The settings of each copy are drawn at random, so that the detector does not learn one of them.
+Made once into `<work>/copies.npz` (int16; copy k of row n is as long as the original and in step with it, so that training can
+put both through one channel). The settings of each copy are drawn at random, so that the detector does not learn one of them.
 """
 from pathlib import Path
 
@@ -8,8 +10,10 @@ import numpy as np
 import torch
 
 from ..common.corpus import RATE, arguments, open_corpus, to_i16
+from . import vocoders
 
 SECONDS = 8
+SPEECH = 250  # rows of `speech` beside all of `bonafide`
 
 
 def world(x, rng):
@@ -81,28 +85,89 @@ def lpc(x, rng, n=480, hop=160):
     return out[: len(x)]
 
 
-KINDS = {"world": world, "gl_mel": griffin_lim, "gl_linear": lambda x, r: griffin_lim(x, r, False), "lpc": lpc}
+def phases(x, rng):
+    """Amplitudes nearly kept, phases disturbed more and more towards high frequencies, a little noise in the shape of the speech."""
+    n_fft = int(rng.choice([256, 512, 1024]))
+    w, x = torch.hann_window(n_fft), torch.tensor(x)
+    spec = torch.stft(x, n_fft, n_fft // 4, window=w, return_complex=True)
+    g = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    f = torch.linspace(0, 1, spec.shape[0])[:, None]
+    start, depth = rng.uniform(0, 0.5), rng.uniform(0.5, 3.0)
+    spec = spec * torch.exp(1j * ((f - start).clamp_min(0) * depth * torch.randn(spec.shape, generator=g)))
+    smooth = torch.nn.functional.avg_pool2d(spec.abs()[None], (9, 3), 1, (4, 1), count_include_pad=False)[0]
+    noise = torch.complex(torch.randn(spec.shape, generator=g), torch.randn(spec.shape, generator=g))
+    return torch.istft(spec + smooth * noise * 10 ** (-rng.uniform(12, 30) / 20), n_fft, n_fft // 4, window=w, length=len(x)).numpy()
+
+
+def neural(net, codec):
+    """A vocoder run at its own rate or, as demo pages do, at 22.05 or 24 kHz (its marks then lie elsewhere in the spectrum)."""
+    import soxr
+
+    @torch.no_grad()
+    def make(x, rng):
+        rate = RATE if rng.random() < 0.5 else float(rng.choice([22050, 24000]))
+        peak = np.abs(x).max() + 1e-9
+        y = (x if rate == RATE else soxr.resample(x, RATE, rate)) / peak * 0.9
+        y = torch.tensor(y[: len(y) // vocoders.HOP * vocoders.HOP], dtype=torch.float32)[None]
+        z = net(y if codec else vocoders.log_mel(y))[0].numpy()
+        z = z if rate == RATE else soxr.resample(z, rate, RATE)
+        return np.pad(z, (0, max(0, len(x) - len(z))))[: len(x)]
+
+    return make
+
+
+def kinds(work):
+    out = {"world": world, "gl_mel": griffin_lim, "gl_linear": lambda x, r: griffin_lim(x, r, False), "lpc": lpc, "phases": phases}
+    for kind in ("melgan", "hifigan", "istft", "codec"):
+        at = Path(work) / f"vocoder_{kind}.pt"
+        if at.exists():
+            net = vocoders.build(kind)
+            net.load_state_dict(torch.load(at))
+            out[kind] = neural(net.eval(), kind == "codec")
+    return out
+
+
+def source_rows(corpus):
+    speech = corpus.select("train", "speech", 3.0)
+    pick = np.random.default_rng(77).choice(len(speech), SPEECH, replace=False)
+    return corpus.select("train", "bonafide", 1.0) + [speech[i] for i in sorted(pick)]
+
+
+_S = {}
+
+
+def _start(args, work):
+    torch.set_num_threads(1)
+    _S.update(c=open_corpus(args), kinds=kinds(work))
+
+
+def _copy(job):
+    n, row = job
+    x, out = _S["c"].audio(row)[: SECONDS * RATE], []
+    for i, (kind, make) in enumerate(_S["kinds"].items()):
+        try:
+            y = np.asarray(make(x, np.random.default_rng([n, i])))
+        except Exception as e:
+            print("skipped", kind, row["path"], e)
+            continue
+        y = np.pad(y, (0, max(0, len(x) - len(y))))[: len(x)] * np.sqrt((x**2).mean() / ((y**2).mean() + 1e-12))
+        if np.isfinite(y).all():
+            out.append((f"{kind} {row['path']}", to_i16(y)))
+    return out
 
 
 def main():
+    from multiprocessing import get_context
+
     a = arguments(__doc__)
-    torch.set_num_threads(1)
-    c, out, names = open_corpus(a), [], []
-    for n, row in enumerate(c.select("train", "bonafide", 1.0)):
-        x = c.audio(row)[: SECONDS * RATE]
-        for i, (kind, make) in enumerate(KINDS.items()):
-            try:
-                y = np.asarray(make(x, np.random.default_rng([n, i])))
-            except Exception as e:
-                print("skipped", kind, row["path"], e)
-                continue
-            y = y * np.sqrt((x**2).mean() / ((y**2).mean() + 1e-12))
-            if np.isfinite(y).all():
-                out.append(to_i16(y))
-                names.append(f"{kind} {row['path']}")
-        if n % 25 == 0:
-            print(n, flush=True)
-    np.savez(Path(a.work) / "copies.npz", names=np.array(names), lengths=np.array([len(y) for y in out]), audio=np.concatenate(out))
+    rows, names, audio = source_rows(open_corpus(a)), [], []
+    with get_context("spawn").Pool(2, _start, (a, a.work)) as pool:
+        for n, out in enumerate(pool.imap(_copy, enumerate(rows), chunksize=4)):
+            names += [name for name, _ in out]
+            audio += [y for _, y in out]
+            if n % 50 == 0:
+                print(n, flush=True)
+    np.savez(Path(a.work) / "copies.npz", names=np.array(names), lengths=np.array([len(y) for y in audio]), audio=np.concatenate(audio))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Clips for spoof training: real and fake train speech, both sent through the same random channel.
+"""Clips for spoof training, always a real one and a fake one through the same random channel.
 
-Fakes are the corpus's train systems and our copy-synthesis of real train clips; classes are balanced, systems are drawn evenly.
+Most pairs are a real recording and its own copy-synthesis, cut at the same place: what differs is the synthesis alone. The others are a
+clip of one of the corpus's train systems beside a real clip of any demo page or LibriSpeech voice.
 """
 from pathlib import Path
 
@@ -11,9 +12,14 @@ from ..common import augment
 
 def trim(x):
     """Without leading and trailing silence (40 dB below the loudest 25 ms)."""
+    a, b = edges(x)
+    return x[a:b]
+
+
+def edges(x):
     e = np.convolve(x.astype(np.float64) ** 2, np.ones(400) / 400, "same")[::80]
     loud = np.nonzero(e > e.max() * 1e-4)[0]
-    return x[loud[0] * 80 : (loud[-1] + 1) * 80] if len(loud) else x
+    return (loud[0] * 80, (loud[-1] + 1) * 80) if len(loud) else (0, len(x))
 
 
 class SpoofData:
@@ -22,38 +28,57 @@ class SpoofData:
         group = lambda rows: [[r for r in rows if r["group"] == g] for g in sorted({r["group"] for r in rows})]
         self.real = group(corpus.select("train", "bonafide", 0.8))
         self.fake = group(corpus.select("train", "spoof", 0.6))
-        at = Path(work) / "copies.npz"
-        self.copies = {}
-        if at.exists():
-            z = np.load(at)
-            ends = np.cumsum(z["lengths"])
-            self.audio = z["audio"]
-            for n, e, l in zip(z["names"], ends, z["lengths"]):
-                self.copies.setdefault(n.split()[0], []).append((int(e - l), int(e)))
+        z = np.load(Path(work) / "copies.npz")
+        self.audio, self.copies = z["audio"], {}
+        for name, end, n in zip(z["names"], np.cumsum(z["lengths"]), z["lengths"]):
+            kind, path = name.split(maxsplit=1)
+            group = corpus.by_path[path]["group"]
+            self.copies.setdefault(group, {}).setdefault(path, {})[kind] = (int(end - n), int(end))
 
-    def raw(self, rng):
-        """(samples, 1 = real)."""
-        if rng.random() < 0.5:
-            w = np.array([len(g) ** 0.5 for g in self.real])  # many LibriSpeech voices, but also each demo page
-            g = self.real[rng.choice(len(self.real), p=w / w.sum())]
-            return self.c.audio(g[rng.integers(len(g))]), 1
-        if self.copies and rng.random() < 0.5:
-            kind = sorted(self.copies)[rng.integers(len(self.copies))]
-            a, b = self.copies[kind][rng.integers(len(self.copies[kind]))]
-            return self.audio[a:b].astype(np.float32) / 32768, 0
+    @staticmethod
+    def draw(groups, rng):
+        """One member: groups by the root of their size (many LibriSpeech voices, but also each demo page)."""
+        w = np.array([len(g) ** 0.5 for g in groups])
+        g = groups[rng.choice(len(groups), p=w / w.sum())]
+        return g[rng.integers(len(g))]
+
+    def pair(self, rng, n, p_copy=0.65, p_speed=0.3):
+        """(real, fake), n samples each; sometimes both faster or slower, which moves a vocoder's marks along the spectrum."""
+        if rng.random() < p_speed:
+            import soxr
+
+            rate = augment.RATE * rng.uniform(0.87, 1.15)
+            longer = int(n * rate / augment.RATE) + 64
+            return tuple(soxr.resample(v, rate, augment.RATE)[:n] for v in self.pair(rng, longer, p_copy, 0.0))
+        if rng.random() < p_copy:
+            groups = [sorted(g.items()) for _, g in sorted(self.copies.items())]
+            path, kinds = self.draw(groups, rng)
+            a, b = kinds[sorted(kinds)[rng.integers(len(kinds))]]
+            y = self.audio[a:b].astype(np.float32) / 32768
+            x = self.c.audio(path)[: len(y)]
+            lo, hi = edges(x)
+            at = int(rng.integers(2**31))
+            return tuple(augment.fit_length(v[lo:hi], n, np.random.default_rng(at)) for v in (x, y))
         g = self.fake[rng.integers(len(self.fake))]
-        return self.c.audio(g[rng.integers(len(g))]), 0
+        fake, real = g[rng.integers(len(g))], self.draw(self.real, rng)
+        return tuple(augment.fit_length(trim(self.c.audio(r)), n, rng) for r in (real, fake))
 
-    def clip(self, rng, n, aug, p_opus=0.25):
-        x, y = self.raw(rng)
-        x = augment.fit_length(trim(x), n, rng)
+    def clips(self, rng, n, aug):
+        """The pair after one channel: coder, room, equaliser, band, noise and level are drawn once for both."""
+        seed = int(rng.integers(2**31))
+        return tuple(self.channel(v, np.random.default_rng(seed), n, aug) for v in self.pair(rng, n))
+
+    @staticmethod
+    def channel(x, rng, n, aug):
         u = rng.random()
-        if u < p_opus:
-            x = augment.opus(x, rng)
-        elif u < p_opus + 0.05:
+        if u < 0.2:
+            x = augment.coded(x, rng)
+        elif u < 0.35:
+            x = augment.coded(x, rng, "MP3")
+        elif u < 0.4:
             x = augment.mu_law(x)
-        if rng.random() < 0.8:
-            x = augment.shape(x, rng, p_reverb=0.15, p_eq=0.6, p_band=0.35)
-        if rng.random() < 0.35:
-            x = augment.add_noise(x, aug.noise(n, rng), rng.uniform(10, 35))
-        return augment.level(x, rng), y
+        if rng.random() < 0.6:
+            x = augment.shape(x, rng, p_reverb=0.12, p_eq=0.6, p_band=0.3)
+        if rng.random() < 0.3:
+            x = augment.add_noise(x, aug.noise(n, rng), rng.uniform(12, 40))
+        return augment.level(x, rng)

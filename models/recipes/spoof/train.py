@@ -1,9 +1,11 @@
 """Trains the spoof head on the frozen encoder's lower layers and the spectral view, and calibrates it on dev.
 
-Augmented clips are made once and kept (`spoof_clips.npz`), then their features; the head trains on those. A dev file's score
-is the mean over up to four 3 s windows (a shorter file is repeated); the list is spoof/trials_dev.txt.
+The two opinions of the head (nets.Spoof) are trained apart, each on pairs of a real and a fake clip from one channel (data.py): the fine
+structure on statistics of many pairs, the fusion on features of fewer. What they train on is made once and kept. A dev file's score
+is the mean over its 3 s windows (a shorter file is repeated); the list is spoof/trials_dev.txt.
 """
 import json
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -38,20 +40,24 @@ def windows(x, hop=24000):
     at = list(range(0, len(x) - N + 1, hop))
     if at[-1] != len(x) - N and len(x) - N - at[-1] > 8000:
         at.append(len(x) - N)
-    at = [at[i] for i in np.linspace(0, len(at) - 1, min(4, len(at))).astype(int)]  # four are enough of a long file
     return [x[s : s + N] for s in at]
 
 
 def evaluate(corpus, score):
-    """`score(list of 3 s windows) -> scores`; the report and the file scores."""
+    """`score(list of 3 s windows) -> scores`; the report on files (mean of their windows) and the calibration of windows."""
     t = trials()
-    s, y, g = [], [], []
-    for p, label, system in t:
+    files, single, labels = [], [], []
+    for p, label, _ in t:
         w = windows(corpus.audio(p))
-        s.append(float(np.mean(np.concatenate([score(w[i : i + 8]) for i in range(0, len(w), 8)]))))
-        y.append(label)
-        g.append(system)
-    return summary(np.array(s), np.array(y), np.array(g), [p for p, *_ in t]), s, y
+        each = np.concatenate([score(w[i : i + 8]) for i in range(0, len(w), 8)])
+        files.append(float(each.mean()))
+        single += [float(v) for v in each]
+        labels += [label] * len(each)
+    rep = summary(np.array(files), np.array([y for _, y, _ in t]), np.array([g for *_, g in t]), [p for p, *_ in t])
+    # the daemon scores windows, so it is windows that are calibrated
+    slope, offset = metrics.calibrate(single, labels)
+    llr = slope * np.array(single) + offset
+    return {**rep, "slope": slope, "offset": offset, "cllr": round(metrics.cllr(llr, labels), 3), "windows": len(single)}
 
 
 def summary(s, y, g, names):
@@ -65,19 +71,41 @@ def summary(s, y, g, names):
     return out
 
 
-def make_clips(corpus, work, count, seed):
-    at = Path(work) / "spoof_clips.npz"
-    if at.exists():
-        return np.load(at)
-    rng, data, aug = np.random.default_rng(seed), SpoofData(corpus, work), Augmenter(corpus)
-    x, y = np.zeros((count, N), np.int16), np.zeros(count, np.float32)
-    for i in range(count):
-        a, y[i] = data.clip(rng, N, aug)
-        x[i] = to_i16(a / (np.abs(a).max() + 1e-9) * 0.7)  # levels do not matter to the features; int16 would spoil quiet clips
-        if i % 500 == 0:
-            print("clips", i, flush=True)
-    np.savez(at, x=x, y=y)
-    return {"x": x, "y": y}
+_C = {}
+
+
+def _start(args):
+    torch.set_num_threads(1)
+    c = open_corpus(args)
+    _C.update(aug=Augmenter(c), data=SpoofData(c, args.work))
+
+
+def _pair(seed):
+    """A pair of clips, int16. Levels do not matter to the features; int16 would spoil quiet clips, so all are loud."""
+    return [to_i16(v / (np.abs(v).max() + 1e-9) * 0.7) for v in _C["data"].clips(np.random.default_rng(seed), N, _C["aug"])]
+
+
+def _clips(seed):
+    return np.stack(_pair([31, seed]))
+
+
+def _statistics(seed):
+    x = torch.tensor(np.stack(_pair([97, seed])).astype(np.float32) / 32768)
+    return nets.fine_statistics(torch_features.fine(x)).numpy()
+
+
+def make(args, name, job, count):
+    """`count` pairs, real and fake in turn, made on two cores and kept as `<work>/<name>.npy`."""
+    at = Path(args.work) / (name + ".npy")
+    if not at.exists():
+        with get_context("spawn").Pool(2, _start, (args,)) as pool:
+            made = []
+            for i, two in enumerate(pool.imap(job, range(count), chunksize=25)):
+                made.append(two)
+                if i % 1000 == 0:
+                    print(name, i, flush=True)
+            np.save(at, np.concatenate(made))
+    return np.load(at, mmap_mode="r")
 
 
 @torch.no_grad()
@@ -87,67 +115,110 @@ def features(encoder, wave):
     return h, torch_features.spectral(wave)
 
 
-def main():
-    a = arguments(__doc__, clips=2000, steps=600, batch=32, threads=2, only="")
-    torch.manual_seed(0)
-    torch.set_num_threads(a.threads)
-    c, work = open_corpus(a), Path(a.work)
-    make_trials(c)
-    clips = make_clips(c, work, a.clips, seed=31)
-    if a.only == "clips":
-        return
-    encoder = nets.Encoder()
-    encoder.load_state_dict(torch.load(work / "encoder.pt"))
-    encoder.eval()
-    x, y = clips["x"][: a.clips], torch.tensor(np.asarray(clips["y"])[: a.clips])
-    hid, spe = torch.zeros(len(x), 5, 149, nets.DIM, dtype=torch.float16), torch.zeros(len(x), 298, 180, dtype=torch.float16)
-    for i in range(0, len(x), 16):
-        h, s = features(encoder, torch.tensor(x[i : i + 16].astype(np.float32) / 32768))
-        hid[i : i + 16], spe[i : i + 16] = h.half(), s.half()
-        if i % 1024 == 0:
-            print("features", i, flush=True)
-    net, rng = nets.Spoof(), np.random.default_rng(32)
-    opt = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05)
-    plan = torch.optim.lr_scheduler.OneCycleLR(opt, 1e-3, total_steps=a.steps, pct_start=0.1)
-    run, average = None, None
+def clip_features(encoder, x, work):
+    """Hidden states and cepstra of all clips, float16, kept in the work folder."""
+    at = work / "spoof_hidden.npy", work / "spoof_cepstra.npy"
+    if not at[1].exists():
+        hid, spe = np.zeros((len(x), 5, 149, nets.DIM), np.float16), np.zeros((len(x), 298, 180), np.float16)
+        for i in range(0, len(x), 16):
+            h, s = features(encoder, torch.tensor(x[i : i + 16].astype(np.float32) / 32768))
+            hid[i : i + 16], spe[i : i + 16] = h.numpy(), s[:, :, :180].numpy()
+            if i % 1024 == 0:
+                print("features", i, flush=True)
+        np.save(at[0], hid), np.save(at[1], spe)
+    return tuple(torch.from_numpy(np.load(f, mmap_mode="r+")) for f in at)
 
-    def score(w):
-        with torch.no_grad():
-            return average(*features(encoder, torch.tensor(np.stack(w)))).numpy()
 
-    log = []
-    for step in range(1, a.steps + 1):
-        i = torch.tensor(rng.integers(0, len(x), a.batch))
-        h, s, t = hid[i].float(), spe[i].float(), y[i]
-        for k in range(a.batch):  # blank a span of time or a cepstral view, so that no single cue carries the decision
+def loss_of(scores, target):
+    """The verdict, and the order within a pair: whatever the channel does to both scores, the real one must be higher."""
+    return F.binary_cross_entropy_with_logits(scores, target) + 0.5 * F.softplus(scores[1::2] - scores[::2]).mean()
+
+
+def pairs(rng, count, batch):
+    """Indices of `batch / 2` random pairs, each the real clip and then its fake."""
+    i = 2 * rng.integers(0, count // 2, batch // 2)
+    return torch.tensor(np.stack([i, i + 1], 1).flatten())
+
+
+def fit(parameters, scores, steps, batch, rate, after=lambda step: None):
+    """One run of AdamW over `scores(step)`, those of a batch of pairs. Returns the mean loss of late."""
+    opt = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
+    plan = torch.optim.lr_scheduler.OneCycleLR(opt, rate, total_steps=steps, pct_start=0.1)
+    target, run = torch.tensor([0.975, 0.025]).repeat(batch // 2), None
+    for step in range(1, steps + 1):
+        loss = loss_of(scores(step), target)
+        opt.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 5.0)
+        opt.step()
+        plan.step()
+        after(step)
+        run = float(loss.detach()) if run is None else 0.98 * run + 0.02 * float(loss.detach())
+        if step % 100 == 0:
+            print(step, round(run, 4), flush=True)
+    return run
+
+
+def fit_fine(net, statistics, steps, batch=256):
+    x = torch.tensor(np.asarray(statistics))
+    net.fine_mean.copy_(x.mean(0)), net.fine_std.copy_(x.std(0) + 1e-6)
+    rng = np.random.default_rng(41)
+    return fit(list(net.fine_head.parameters()), lambda _: net.fine(x[pairs(rng, len(x), batch)]), steps, batch, 2e-3)
+
+
+def fit_fusion(net, hidden, cepstra, steps, batch=32):
+    rng, average = np.random.default_rng(33), None
+
+    def scores(_):
+        i = pairs(rng, len(hidden), batch)
+        h, s = hidden[i].float(), cepstra[i].float()
+        for k in range(batch):  # blank a span of time or a view, so that no single cue carries the decision
             if rng.random() < 0.3:
                 v = 60 * int(rng.integers(3))
                 s[k, :, v : v + 60] = 0
             if rng.random() < 0.3:
                 b = int(rng.integers(0, 120))
                 h[k, :, b : b + 25], s[k, 2 * b : 2 * b + 50] = 0, 0
-        lam = float(rng.beta(0.3, 0.3)) if rng.random() < 0.5 else 1.0  # mixup
-        j = torch.randperm(a.batch)
-        h, s, t = lam * h + (1 - lam) * h[j], lam * s + (1 - lam) * s[j], lam * t + (1 - lam) * t[j]
-        loss = F.binary_cross_entropy_with_logits(net(h, s), t * 0.95 + 0.025)
-        opt.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        opt.step()
-        plan.step()
-        run = float(loss.detach()) if run is None else 0.98 * run + 0.02 * float(loss.detach())
-        if step == a.steps // 3:
+        return net.fusion(h, s)
+
+    def after(step):
+        nonlocal average
+        if step == steps // 3:
             average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True)
         if average is not None:
             average.update_parameters(net)
-        if step % 100 == 0:
-            print(step, round(run, 4), flush=True)
-    average = average.module.eval()
-    rep, s, lab = evaluate(c, score)
-    slope, offset = metrics.calibrate(s, lab)
-    rep.update({"trained": True, "steps": a.steps, "seed": 31, "clips": len(x), "loss": round(run, 4), "slope": slope, "offset": offset,
-                "cllr": round(metrics.cllr(slope * np.array(s) + offset, lab), 3)})
-    torch.save(average.state_dict(), work / "spoof.pt")
+
+    run = fit([p for n, p in net.named_parameters() if not n.startswith("fine")], scores, steps, batch, 1e-3, after)
+    net.load_state_dict(average.module.state_dict())
+    return run
+
+
+def main():
+    a = arguments(__doc__, pairs=5000, steps=1200, fine_pairs=15000, fine_steps=4000, threads=2)
+    torch.set_num_threads(a.threads)
+    torch.manual_seed(1)
+    c, work = open_corpus(a), Path(a.work)
+    make_trials(c)
+    encoder = nets.Encoder()
+    encoder.load_state_dict(torch.load(work / "encoder.pt"))
+    encoder.eval()
+    net = nets.Spoof()
+    fine_loss = fit_fine(net, make(a, "spoof_fine", _statistics, a.fine_pairs), a.fine_steps)
+    fusion_loss = fit_fusion(net, *clip_features(encoder, make(a, "spoof_clips", _clips, a.pairs), work), a.steps)
+    net.eval()
+
+    @torch.no_grad()
+    def score(w, which):
+        both = [v.numpy() for v in net.opinions(*features(encoder, torch.tensor(np.stack(w))))]
+        return net.WEIGHT * both[0] + both[1] if which is None else both[which]
+
+    rep = evaluate(c, lambda w: score(w, None))
+    for i, name in enumerate(("fusion_alone", "fine_structure_alone")):
+        alone = evaluate(c, lambda w, i=i: score(w, i))
+        rep[name] = {k: alone[k] for k in ("eer_percent", "matched_eer_percent")}
+    rep.update({"trained": True, "seed": 31, "pairs": a.pairs, "steps": a.steps, "loss": round(fusion_loss, 4), "fine_pairs": a.fine_pairs,
+                "fine_steps": a.fine_steps, "fine_loss": round(fine_loss, 4)})
+    torch.save(net.state_dict(), work / "spoof.pt")
     (work / "spoof.json").write_text(json.dumps(rep))
     print(json.dumps(rep, indent=1))
 

@@ -77,18 +77,19 @@ fn the_scene_in_real_time_is_told_without_a_gap_and_in_time() {
     let seen = watcher.join().expect("the watcher ends");
 
     println!(
-        "end of window to arrival at an MQTT client: median {:.0} ms, 99 % {:.0} ms; {:.0} % of a core; {} of {} answers right",
+        "end of window to arrival at an MQTT client: median {:.0} ms, 99 % {:.0} ms; {:.0} % of a core; of {} answers {} right, {} wrong",
         number(&summary["delay_median_ms"]),
         number(&summary["delay_p99_ms"]),
         number(&summary["cpu_percent"]),
+        summary["of"],
         summary["right"],
-        summary["of"]
+        summary["wrong"]
     );
     assert_eq!(summary["gaps"], 0);
     assert!(number(&summary["delay_median_ms"]) <= 1_000.0);
     // 64 s of scene cannot be over sooner: it was played in real time.
     assert!(number(&summary["wall_s"]) >= 64.0);
-    assert!(number(&summary["right"]) >= MIN_RIGHT, "{summary}");
+    assert_good(&summary);
     assert!(
         seen.iter()
             .any(|topic| topic.ends_with("/scene/event/speaker")),
@@ -102,15 +103,23 @@ fn the_scene_in_real_time_is_told_without_a_gap_and_in_time() {
     assert!(windows >= 64, "a window a second: {windows}");
 }
 
-/// Of twelve: who speaks and whether the voice is real, in six segments.
-const MIN_RIGHT: f64 = 10.0;
+/// Of twelve answers (who speaks and whether the voice is real, in six segments) the pack may leave three open; who speaks and
+/// the clone have to be told, and nothing may be told wrong.
+fn assert_good(summary: &Value) {
+    assert_eq!(summary["wrong"], 0, "{summary}");
+    assert!(number(&summary["right"]) >= 9.0, "{summary}");
+    for segment in summary["segments"].as_array().expect("segments") {
+        assert_eq!(segment["speaker_grade"], "right", "{summary}");
+    }
+    assert_eq!(summary["segments"][3]["voice"], "synthetic", "{summary}");
+}
 
 #[test]
 fn the_answers_do_not_depend_on_the_speed() {
     let (_, first) = demo("0", 0);
     let (_, second) = demo("8", 0);
     assert_eq!(answers(&first), answers(&second));
-    assert!(number(&first["right"]) >= MIN_RIGHT, "{first}");
+    assert_good(&first);
     assert!(
         number(&first["wall_s"]) < 60.0,
         "faster than real time: {first}"

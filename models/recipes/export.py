@@ -125,7 +125,7 @@ Licence of the weights: CC-BY-SA-4.0.
 - **Spoof**, dev, 12 systems unseen in training: EER {sp} % pooled (95 % interval {slow}–{shigh}), {match} % against real speech from the
   same demo pages. The fusion of SSL and cepstra alone reaches {fus} % (same pages {fus_m} %), the fine structure alone {fine} % ({fine_m} %).
   At 40 % and more, that is unheard, are: {weak}. Features and the weight of the two opinions were chosen on these same
-  111 files, so the figure is optimistic. Treat it as a hint: new vocoders and new microphones move it, and the inconclusive band is there
+  106 files, so the figure is optimistic. Treat it as a hint: new vocoders and new microphones move it, and the inconclusive band is there
   to be used.
 - **VAD**: frame F1 {f1} on dev speech over dev sounds, music and noise at −5 to 20 dB.
 

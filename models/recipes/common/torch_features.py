@@ -7,15 +7,16 @@ from . import features as ref
 _T = {}
 
 
-def _const(name, make):
-    if name not in _T:
-        _T[name] = torch.tensor(make(), dtype=torch.float32)
-    return _T[name]
+def _const(name, make, device="cpu"):
+    key = name, str(device)
+    if key not in _T:
+        _T[key] = torch.tensor(make(), dtype=torch.float32, device=device)
+    return _T[key]
 
 
 def stft(x):
     """[B, N] -> [B, T, 257], complex."""
-    return torch.fft.rfft(x.unfold(1, ref.WINDOW, ref.HOP) * _const("hann", ref.hann), ref.N_FFT)
+    return torch.fft.rfft(x.unfold(1, ref.WINDOW, ref.HOP) * _const("hann", ref.hann, x.device), ref.N_FFT)
 
 
 def power(x):
@@ -27,7 +28,7 @@ def _log(e):
 
 
 def fbank_of(p):
-    return _log(p @ _const("mel80", lambda: ref.filters(80, "mel", ref.LOW, ref.HIGH).T))
+    return _log(p @ _const("mel80", lambda: ref.filters(80, "mel", ref.LOW, ref.HIGH).T, p.device))
 
 
 def fbank(x):

@@ -16,6 +16,8 @@ from torch import nn
 from ..common import nets, torch_features
 from ..common.augment import Augmenter, fit_length, level
 from ..common.corpus import arguments, open_corpus
+from ..common.device import DEVICE, half
+from ..common.device import save as save_weights
 from ..speaker import trials
 from ..speaker.teacher import SPEEDS, change_speed
 from ..spoof.data import SpoofData
@@ -28,8 +30,8 @@ class Targets:
 
     def __init__(self, seed=11):
         g = torch.Generator().manual_seed(seed)
-        self.p = torch.randn(PROJECTIONS, 160, 16, generator=g)
-        self.codes = F.normalize(torch.randn(PROJECTIONS, CODES, 16, generator=g), dim=2)
+        self.p = torch.randn(PROJECTIONS, 160, 16, generator=g).to(DEVICE)
+        self.codes = F.normalize(torch.randn(PROJECTIONS, CODES, 16, generator=g), dim=2).to(DEVICE)
 
     def __call__(self, fbank):
         x = (fbank - fbank.mean(1, keepdim=True)) / (fbank.std(1, keepdim=True) + 1e-3)
@@ -146,8 +148,8 @@ class Joint(nn.Module):
     def forward(self, fbank, sizes, targets, attention):
         a, b, c = sizes
         t = (fbank.shape[1] + 1) // 2
-        mask = torch.zeros(fbank.shape[0], t, dtype=torch.bool)
-        start = torch.rand(b, t) < 0.07
+        mask = torch.zeros(fbank.shape[0], t, dtype=torch.bool, device=fbank.device)
+        start = torch.rand(b, t, device=fbank.device) < 0.07
         for k in range(10):
             mask[a : a + b, k:] |= start[:, : t - k]
         h = self.encoder(fbank, mask, attention)
@@ -177,7 +179,7 @@ def chunk_mask(t, rng):
     c = torch.arange(t) // n
     i = torch.arange(t)
     ok = (c[None] <= c[:, None]) & (i[None] >= c[:, None] * n - 125)
-    return torch.where(ok, 0.0, -1e4)
+    return torch.where(ok, 0.0, -1e4).to(DEVICE)
 
 
 def dev_eer(encoder, speaker, corpus, seconds=3.0):
@@ -185,8 +187,8 @@ def dev_eer(encoder, speaker, corpus, seconds=3.0):
 
     @torch.no_grad()
     def embed(clips):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return speaker(encoder(torch_features.fbank(torch.tensor(np.stack(clips))))).float().numpy()
+        with half():
+            return speaker(encoder(torch_features.fbank(torch.tensor(np.stack(clips)).to(DEVICE)))).float().cpu().numpy()
 
     r = trials.report(corpus, embed, int(seconds * 16000))
     encoder.train(), speaker.train()
@@ -200,21 +202,21 @@ def main():
     work, c = Path(a.work), open_corpus(a)
     # --finish M: a last phase of M minutes from the checkpoint, on longer and cleaner clips
     data = Batches(c, work, 2.4, 26, 2, 2, p_clean=0.5) if a.finish else Batches(c, work, a.seconds)
-    net, targets, rng = Joint(3 * len(data.classes)), Targets(), np.random.default_rng(1)
+    net, targets, rng = Joint(3 * len(data.classes)).to(DEVICE), Targets(), np.random.default_rng(1)
     print("speakers", len(data.classes), "teacher speeds", data.speeds, "parameters", nets.parameters(net.encoder), nets.parameters(net.speaker))
     decay = [p for n, p in net.named_parameters() if p.dim() > 1]
     rest = [p for n, p in net.named_parameters() if p.dim() <= 1]
     opt = torch.optim.AdamW([{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}], lr=a.lr, betas=(0.9, 0.98))
-    net.aam.data = data.centres() * 0.7  # classes start where the teacher puts them
+    net.aam.data = data.centres().to(DEVICE) * 0.7  # classes start where the teacher puts them
     step, spent, log = 0, 0.0, []
     ck = work / "joint.ckpt"
     if ck.exists():
-        s = torch.load(ck, weights_only=False)
+        s = torch.load(ck, weights_only=False, map_location=DEVICE)
         net.load_state_dict(s["net"]), opt.load_state_dict(s["opt"])
         step, spent, log = s["step"], s["spent"], s["log"]
     else:
         g = np.random.default_rng(5)
-        net.encoder.norm.fit(torch_features.fbank(torch.tensor(np.stack([data.speaker_clip(g)[0] for _ in range(96)]))))
+        net.encoder.norm.fit(torch_features.fbank(torch.tensor(np.stack([data.speaker_clip(g)[0] for _ in range(96)])).to(DEVICE)))
     earlier = spent if a.finish else 0.0
     if a.finish:
         a.minutes, spent, a.lr = a.finish, 0.0, 0.5 * a.lr
@@ -229,12 +231,12 @@ def main():
         lr = a.lr * min(1, done / 0.06 + 0.02) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
         for g in opt.param_groups:
             g["lr"] = lr
-        wave, clean, who, teach, real = next(loader)
+        wave, clean, who, teach, real = (v.to(DEVICE) for v in next(loader))
         with torch.no_grad():
             fb = torch_features.fbank(wave)
             tg = targets(torch_features.fbank(clean))
         att = chunk_mask((fb.shape[1] + 1) // 2, rng)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with half():
             z, masked, spoof = net(fb, data.sizes, tg, att)
         margin = a.margin * (1.0 if a.finish else min(1.0, done / 0.8))
         parts = {"masked": masked, "aam": aam_loss(z, net.aam, who, margin), "teacher": (1 - (z * teach).sum(1)).mean(),
@@ -265,10 +267,10 @@ def main():
 
 
 def save(net, work, a, log, step, spent):
-    torch.save(net.encoder.state_dict(), work / "encoder.pt")
-    torch.save(net.speaker.state_dict(), work / "speaker_joint.pt")
+    save_weights(net.encoder.state_dict(), work / "encoder.pt")
+    save_weights(net.speaker.state_dict(), work / "speaker_joint.pt")
     if not (work / "speaker.json").exists():
-        torch.save(net.speaker.state_dict(), work / "speaker.pt")
+        save_weights(net.speaker.state_dict(), work / "speaker.pt")
     (work / "encoder.json").write_text(json.dumps({
         "trained": True, "steps": step, "seconds": round(spent), "seed": 0, "lr": a.lr, "finish_minutes": a.finish, "clip_seconds": a.seconds,
         "objective": "BEST-RQ masked CE + AAM speaker + cosine to Resemblyzer + BCE spoof at layer 4", "log": log}))

@@ -42,14 +42,8 @@ class SpoofData:
         g = groups[rng.choice(len(groups), p=w / w.sum())]
         return g[rng.integers(len(g))]
 
-    def pair(self, rng, n, p_copy=0.65, p_speed=0.3):
-        """(real, fake), n samples each; sometimes both faster or slower, which moves a vocoder's marks along the spectrum."""
-        if rng.random() < p_speed:
-            import soxr
-
-            rate = augment.RATE * rng.uniform(0.87, 1.15)
-            longer = int(n * rate / augment.RATE) + 64
-            return tuple(soxr.resample(v, rate, augment.RATE)[:n] for v in self.pair(rng, longer, p_copy, 0.0))
+    def pair(self, rng, n, p_copy=0.65):
+        """(real, fake), n samples each."""
         if rng.random() < p_copy:
             groups = [sorted(g.items()) for _, g in sorted(self.copies.items())]
             path, kinds = self.draw(groups, rng)

@@ -1,8 +1,8 @@
 """Trains the spoof head on the frozen encoder's lower layers and the spectral view, and calibrates it on dev.
 
-The two opinions of the head (nets.Spoof) are trained apart, each on pairs of a real and a fake clip from one channel (data.py): the fine
-structure on statistics of many pairs, the fusion on features of fewer. What they train on is made once and kept. A dev file's score
-is the mean over its 3 s windows (a shorter file is repeated); the list is spoof/trials_dev.txt.
+The two opinions of the head (nets.Spoof) are trained apart, on the same pairs of a real and a fake clip from one channel (data.py);
+clips and features are made once and kept. A dev file's score is the mean over its 3 s windows (a shorter file is repeated); the list
+is spoof/trials_dev.txt.
 """
 import json
 from multiprocessing import get_context
@@ -82,29 +82,16 @@ def _start(args):
 
 def _pair(seed):
     """A pair of clips, int16. Levels do not matter to the features; int16 would spoil quiet clips, so all are loud."""
-    return [to_i16(v / (np.abs(v).max() + 1e-9) * 0.7) for v in _C["data"].clips(np.random.default_rng(seed), N, _C["aug"])]
+    v = _C["data"].clips(np.random.default_rng([31, seed]), N, _C["aug"])
+    return np.stack([to_i16(x / (np.abs(x).max() + 1e-9) * 0.7) for x in v])
 
 
-def _clips(seed):
-    return np.stack(_pair([31, seed]))
-
-
-def _statistics(seed):
-    x = torch.tensor(np.stack(_pair([97, seed])).astype(np.float32) / 32768)
-    return nets.fine_statistics(torch_features.fine(x)).numpy()
-
-
-def make(args, name, job, count):
-    """`count` pairs, real and fake in turn, made on two cores and kept as `<work>/<name>.npy`."""
-    at = Path(args.work) / (name + ".npy")
+def make_clips(args):
+    """[2 * pairs, N], real and fake in turn."""
+    at = Path(args.work) / "spoof_clips.npy"
     if not at.exists():
         with get_context("spawn").Pool(2, _start, (args,)) as pool:
-            made = []
-            for i, two in enumerate(pool.imap(job, range(count), chunksize=25)):
-                made.append(two)
-                if i % 1000 == 0:
-                    print(name, i, flush=True)
-            np.save(at, np.concatenate(made))
+            np.save(at, np.concatenate(list(pool.imap(_pair, range(args.pairs), chunksize=16))))
     return np.load(at, mmap_mode="r")
 
 
@@ -116,16 +103,17 @@ def features(encoder, wave):
 
 
 def clip_features(encoder, x, work):
-    """Hidden states and cepstra of all clips, float16, kept in the work folder."""
-    at = work / "spoof_hidden.npy", work / "spoof_cepstra.npy"
-    if not at[1].exists():
-        hid, spe = np.zeros((len(x), 5, 149, nets.DIM), np.float16), np.zeros((len(x), 298, 180), np.float16)
+    """Hidden states, cepstra (float16) and fine statistics of all clips, kept in the work folder."""
+    at = [work / f"spoof_{name}.npy" for name in ("hidden", "cepstra", "fine")]
+    if not at[2].exists():
+        hid, cep = np.zeros((len(x), 5, 149, nets.DIM), np.float16), np.zeros((len(x), 298, 180), np.float16)
+        fine = np.zeros((len(x), 448), np.float32)
         for i in range(0, len(x), 16):
             h, s = features(encoder, torch.tensor(x[i : i + 16].astype(np.float32) / 32768))
-            hid[i : i + 16], spe[i : i + 16] = h.numpy(), s[:, :, :180].numpy()
+            hid[i : i + 16], cep[i : i + 16], fine[i : i + 16] = h.numpy(), s[:, :, :180].numpy(), nets.fine_statistics(s[:, :, 180:]).numpy()
             if i % 1024 == 0:
                 print("features", i, flush=True)
-        np.save(at[0], hid), np.save(at[1], spe)
+        np.save(at[0], hid), np.save(at[1], cep), np.save(at[2], fine)
     return tuple(torch.from_numpy(np.load(f, mmap_mode="r+")) for f in at)
 
 
@@ -159,11 +147,14 @@ def fit(parameters, scores, steps, batch, rate, after=lambda step: None):
     return run
 
 
-def fit_fine(net, statistics, steps, batch=256):
-    x = torch.tensor(np.asarray(statistics))
+def fit_fine(net, x, steps, batch=256):
+    """Each of the heads from its own start and order of pairs; their mean is steadier than any of them."""
     net.fine_mean.copy_(x.mean(0)), net.fine_std.copy_(x.std(0) + 1e-6)
-    rng = np.random.default_rng(41)
-    return fit(list(net.fine_head.parameters()), lambda _: net.fine(x[pairs(rng, len(x), batch)]), steps, batch, 2e-3)
+    x, losses = net.scaled(x), []
+    for k, head in enumerate(net.fine_heads):
+        rng = np.random.default_rng(k)
+        losses.append(fit(list(head.parameters()), lambda _: head(x[pairs(rng, len(x), batch)])[:, 0], steps, batch, 2e-3))
+    return float(np.mean(losses))
 
 
 def fit_fusion(net, hidden, cepstra, steps, batch=32):
@@ -194,7 +185,7 @@ def fit_fusion(net, hidden, cepstra, steps, batch=32):
 
 
 def main():
-    a = arguments(__doc__, pairs=5000, steps=1200, fine_pairs=15000, fine_steps=4000, threads=2)
+    a = arguments(__doc__, pairs=5000, steps=400, fine_steps=2500, threads=2)
     torch.set_num_threads(a.threads)
     torch.manual_seed(1)
     c, work = open_corpus(a), Path(a.work)
@@ -203,8 +194,9 @@ def main():
     encoder.load_state_dict(torch.load(work / "encoder.pt"))
     encoder.eval()
     net = nets.Spoof()
-    fine_loss = fit_fine(net, make(a, "spoof_fine", _statistics, a.fine_pairs), a.fine_steps)
-    fusion_loss = fit_fusion(net, *clip_features(encoder, make(a, "spoof_clips", _clips, a.pairs), work), a.steps)
+    hidden, cepstra, fine = clip_features(encoder, make_clips(a), work)
+    fine_loss = fit_fine(net, fine, a.fine_steps)
+    fusion_loss = fit_fusion(net, hidden, cepstra, a.steps)
     net.eval()
 
     @torch.no_grad()
@@ -216,7 +208,7 @@ def main():
     for i, name in enumerate(("fusion_alone", "fine_structure_alone")):
         alone = evaluate(c, lambda w, i=i: score(w, i))
         rep[name] = {k: alone[k] for k in ("eer_percent", "matched_eer_percent")}
-    rep.update({"trained": True, "seed": 31, "pairs": a.pairs, "steps": a.steps, "loss": round(fusion_loss, 4), "fine_pairs": a.fine_pairs,
+    rep.update({"trained": True, "seed": 31, "pairs": a.pairs, "steps": a.steps, "loss": round(fusion_loss, 4),
                 "fine_steps": a.fine_steps, "fine_loss": round(fine_loss, 4)})
     torch.save(net.state_dict(), work / "spoof.pt")
     (work / "spoof.json").write_text(json.dumps(rep))

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..common.corpus import RATE, arguments, open_corpus
+from ..common.device import DEVICE, save
 
 HOP, FFT, MELS, SEGMENT = 256, 1024, 80, 8192
 _C = {}
@@ -21,14 +22,14 @@ _C = {}
 
 def log_mel(x):
     """[B, N] -> [B, 80, N / 256]."""
-    if not _C:
+    if x.device not in _C:
         from librosa.filters import mel
 
-        _C["w"] = torch.hann_window(FFT)
-        _C["m"] = torch.tensor(mel(sr=RATE, n_fft=FFT, n_mels=MELS), dtype=torch.float32)
+        _C[x.device] = torch.hann_window(FFT, device=x.device), torch.tensor(mel(sr=RATE, n_fft=FFT, n_mels=MELS), dtype=torch.float32, device=x.device)
+    window, m = _C[x.device]
     x = F.pad(x[:, None], ((FFT - HOP) // 2,) * 2, mode="reflect")[:, 0]
-    s = torch.stft(x, FFT, HOP, window=_C["w"], center=False, return_complex=True).abs()
-    return (_C["m"] @ s).clamp_min(1e-5).log()
+    s = torch.stft(x, FFT, HOP, window=window, center=False, return_complex=True).abs()
+    return (m @ s).clamp_min(1e-5).log()
 
 
 class Residual(nn.Module):
@@ -81,7 +82,7 @@ class Istft(nn.Module):
             x = x + b(x)
         a, p = self.last(x).chunk(2, 1)
         spec = torch.polar(a.clamp(max=6).exp(), p)
-        y = torch.istft(F.pad(spec, (0, 1)), FFT, HOP, window=torch.hann_window(FFT), length=x.shape[2] * HOP + HOP)
+        y = torch.istft(F.pad(spec, (0, 1)), FFT, HOP, window=torch.hann_window(FFT, device=x.device), length=x.shape[2] * HOP + HOP)
         return y[:, HOP // 2 : HOP // 2 + x.shape[2] * HOP].clamp(-1, 1)
 
 
@@ -119,7 +120,7 @@ class Discriminator(nn.Module):
     def forward(self, x):
         scores, maps = [], []
         for n, net in zip(self.sizes, self.nets):
-            s = torch.stft(x, n, n // 4, window=torch.hann_window(n), return_complex=True)
+            s = torch.stft(x, n, n // 4, window=torch.hann_window(n, device=x.device), return_complex=True)
             h = torch.view_as_real(s * (s.abs() + 1e-4) ** -0.7).permute(0, 3, 1, 2)  # compressed: a loud vowel must not hide the rest
             for layer in net[:-1]:
                 h = F.leaky_relu(layer(h), 0.1)
@@ -132,7 +133,7 @@ def stft_loss(y, x):
     """Log-magnitude and spectral convergence at three resolutions (Parallel WaveGAN)."""
     loss = 0
     for n in (256, 512, 1024):
-        w = torch.hann_window(n)
+        w = torch.hann_window(n, device=x.device)
         a, b = (torch.stft(v, n, n // 4, window=w, return_complex=True).abs() for v in (y, x))
         loss = loss + (a.clamp_min(1e-4).log() - b.clamp_min(1e-4).log()).abs().mean() + (a - b).norm() / (b.norm() + 1e-3)
     return loss / 3
@@ -154,9 +155,9 @@ def main():
             x = c.audio(r, int(rng.integers(0, r["length"] - SEGMENT)), SEGMENT)
             if np.abs(x).max() > 0.01:
                 out.append(x / np.abs(x).max() * rng.uniform(0.2, 0.95))
-        return torch.tensor(np.stack(out))
+        return torch.tensor(np.stack(out)).to(DEVICE)
 
-    net, judge = build(a.kind), Discriminator()
+    net, judge = build(a.kind).to(DEVICE), Discriminator().to(DEVICE)
     og = torch.optim.AdamW(net.parameters(), lr=1e-3, betas=(0.8, 0.99))
     oj = torch.optim.AdamW(judge.parameters(), lr=5e-4, betas=(0.8, 0.99))
     began, step, run = time.time(), 0, None
@@ -181,7 +182,7 @@ def main():
         step, run = step + 1, float(rec.detach()) if run is None else 0.98 * run + 0.02 * float(rec.detach())
         if step % 100 == 0:
             print(step, round(run, 3), round(done, 2), flush=True)
-    torch.save(net.state_dict(), Path(a.work) / f"vocoder_{a.kind}.pt")
+    save(net.state_dict(), Path(a.work) / f"vocoder_{a.kind}.pt")
     (Path(a.work) / f"vocoder_{a.kind}.json").write_text(json.dumps({"steps": step, "stft_loss": round(run, 3), "minutes": a.minutes}))
 
 

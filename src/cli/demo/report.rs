@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use serde_json::json;
 
 use crate::audio::SAMPLE_RATE;
-use crate::cli::style::{BAD, GOOD};
+use crate::cli::style::{BAD, GOOD, WARN};
 use crate::cli::{Failure, Output};
 use crate::model::{Pack, Runtime};
 use crate::percentile::percentile;
@@ -15,7 +15,7 @@ use crate::pipeline::Counters;
 use crate::publish::{Body, Event, SourceState, SpeakerFinding, SpoofFinding, Verdict, time};
 
 use super::listener::Arrival;
-use super::scene::{Heard, Scene, Segment, Voice};
+use super::scene::{Grade, Heard, Scene, Segment, Voice};
 
 const NEWS: Style = AnsiColor::Cyan.on_default().bold();
 
@@ -110,10 +110,12 @@ impl<'a> Report<'a> {
             .iter()
             .map(|s| (s, Heard::of(s, &self.events)))
             .collect();
-        let right: usize = heard
+        let grades: Vec<Grade> = heard
             .iter()
-            .map(|(s, h)| usize::from(h.speaker_is_right(s)) + usize::from(h.voice_is_right(s)))
-            .sum();
+            .flat_map(|(s, h)| [h.speaker_grade(s), h.voice_grade(s)])
+            .collect();
+        let [right, undecided, wrong] = [Grade::Right, Grade::Undecided, Grade::Wrong]
+            .map(|grade| grades.iter().filter(|g| **g == grade).count());
         let mut delays = self.delays_ms.clone();
         let (median, p99) = (percentile(&mut delays, 0.5), percentile(&mut delays, 0.99));
         let windows = counters.windows.load(Ordering::Relaxed);
@@ -122,7 +124,8 @@ impl<'a> Report<'a> {
         if self.output.is_json() {
             let segments: Vec<_> = heard.iter().map(|(s, h)| record(s, h)).collect();
             return self.output.record(&json!({
-                "type": "summary", "segments": segments, "right": right, "of": 2 * heard.len(),
+                "type": "summary", "segments": segments, "right": right, "undecided": undecided, "wrong": wrong,
+                "of": grades.len(),
                 "events": self.events.len(), "windows": windows, "gaps": self.gaps,
                 "delay_median_ms": median, "delay_p99_ms": p99,
                 "cpu_percent": cpu, "resident_mib": resident_mib, "wall_s": cost.wall.as_secs_f64(),
@@ -134,13 +137,13 @@ impl<'a> Report<'a> {
         ))?;
         for (truth, heard) in &heard {
             let speaker = mark(
-                heard.speaker_is_right(truth),
+                heard.speaker_grade(truth),
                 truth.speaker.as_deref(),
                 heard.speaker.as_deref(),
                 heard.speaker_after_s,
             );
             let voice = mark(
-                heard.voice_is_right(truth),
+                heard.voice_grade(truth),
                 truth.voice().map(Voice::word),
                 heard.voice.map(Voice::word),
                 heard.voice_after_s,
@@ -151,8 +154,8 @@ impl<'a> Report<'a> {
             ))?;
         }
         self.output.line(format_args!(
-            "\n{right} of {} answers right, {} gap events, {windows} windows",
-            2 * heard.len(),
+            "\n{} answers: {right} right, {undecided} undecided, {wrong} wrong; {} gap events, {windows} windows",
+            grades.len(),
             self.gaps
         ))?;
         self.output.line(format_args!(
@@ -171,8 +174,8 @@ impl<'a> Report<'a> {
 fn record(truth: &Segment, heard: &Heard) -> serde_json::Value {
     json!({
         "start": truth.start, "end": truth.end,
-        "speaker": heard.speaker, "speaker_right": heard.speaker_is_right(truth), "speaker_after_s": heard.speaker_after_s,
-        "voice": heard.voice.map(Voice::word), "voice_right": heard.voice_is_right(truth),
+        "speaker": heard.speaker, "speaker_grade": heard.speaker_grade(truth), "speaker_after_s": heard.speaker_after_s,
+        "voice": heard.voice.map(Voice::word), "voice_right": heard.voice_grade(truth),
         "voice_after_s": heard.voice_after_s,
     })
 }
@@ -266,13 +269,18 @@ fn evidence(llr: f64) -> String {
 }
 
 /// One cell of the summary.
-fn mark(right: bool, truth: Option<&str>, heard: Option<&str>, after_s: Option<f64>) -> String {
+fn mark(grade: Grade, truth: Option<&str>, heard: Option<&str>, after_s: Option<f64>) -> String {
     let truth = truth.unwrap_or("–");
-    let (style, sign) = if right { (GOOD, "✓") } else { (BAD, "✗") };
-    let detail = match (right, after_s) {
-        (true, Some(after)) => format!("after {after:.1} s"),
-        (true, None) => String::new(),
-        (false, _) => format!("heard {}", heard.unwrap_or("–")),
+    let (style, sign) = match grade {
+        Grade::Right => (GOOD, "✓"),
+        Grade::Undecided => (WARN, "?"),
+        Grade::Wrong => (BAD, "✗"),
+    };
+    let detail = match (grade, after_s) {
+        (Grade::Right, Some(after)) => format!("after {after:.1} s"),
+        (Grade::Right, None) => String::new(),
+        (Grade::Undecided, _) => "undecided".to_owned(),
+        (Grade::Wrong, _) => format!("heard {}", heard.unwrap_or("–")),
     };
     let cell = format!("{sign} {truth} {detail}");
     format!("{style}{cell:<26}{style:#}")

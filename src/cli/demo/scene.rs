@@ -123,14 +123,36 @@ impl Heard {
         heard
     }
 
-    /// Whether the speaker was told right.
-    pub fn speaker_is_right(&self, truth: &Segment) -> bool {
-        self.speaker == truth.speaker
+    /// How good the answer on the speaker was.
+    pub fn speaker_grade(&self, truth: &Segment) -> Grade {
+        Grade::of(self.speaker.as_ref(), truth.speaker.as_ref())
     }
 
-    /// Whether real or synthetic was told right.
-    pub fn voice_is_right(&self, truth: &Segment) -> bool {
-        self.voice == truth.voice()
+    /// How good the answer on the voice was.
+    pub fn voice_grade(&self, truth: &Segment) -> Grade {
+        Grade::of(self.voice, truth.voice())
+    }
+}
+
+/// An answer beside the ground truth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    /// As it was.
+    Right,
+    /// None where there was one to give: the evidence did not suffice.
+    Undecided,
+    /// Another than it was.
+    Wrong,
+}
+
+impl Grade {
+    fn of<T: PartialEq>(heard: Option<T>, truth: Option<T>) -> Self {
+        match heard {
+            heard if heard == truth => Self::Right,
+            None => Self::Undecided,
+            Some(_) => Self::Wrong,
+        }
     }
 }
 
@@ -193,13 +215,15 @@ mod tests {
         ];
         let first = segment(0.5, 10.0, Some("ann"), Some(false));
         let heard = Heard::of(&first, &events);
-        assert!(heard.speaker_is_right(&first) && heard.voice_is_right(&first));
+        assert_eq!(heard.speaker_grade(&first), Grade::Right);
+        assert_eq!(heard.voice_grade(&first), Grade::Right);
         assert_eq!(heard.speaker_after_s, Some(1.5));
         let second = segment(11.0, 20.0, Some("unknown"), Some(true));
         let heard = Heard::of(&second, &events);
-        assert!(heard.speaker_is_right(&second));
-        assert!(
-            !heard.voice_is_right(&second),
+        assert_eq!(heard.speaker_grade(&second), Grade::Right);
+        assert_eq!(
+            heard.voice_grade(&second),
+            Grade::Wrong,
             "the answer on the voice is still the first segment's"
         );
     }
@@ -219,9 +243,15 @@ mod tests {
             ),
         ];
         let heard = Heard::of(&music, &events);
-        assert!(!heard.speaker_is_right(&music) && !heard.voice_is_right(&music));
+        assert_eq!(heard.speaker_grade(&music), Grade::Wrong);
+        assert_eq!(heard.voice_grade(&music), Grade::Wrong);
         events.push(speaker(22.0, None, false, Verdict::Inconclusive));
         let heard = Heard::of(&music, &events);
-        assert!(heard.speaker_is_right(&music) && heard.voice_is_right(&music));
+        assert_eq!(heard.speaker_grade(&music), Grade::Right);
+        assert_eq!(heard.voice_grade(&music), Grade::Right);
+        let person = segment(20.0, 30.0, Some("ann"), Some(false));
+        let heard = Heard::of(&person, &events);
+        assert_eq!(heard.speaker_grade(&person), Grade::Undecided);
+        assert_eq!(heard.voice_grade(&person), Grade::Undecided);
     }
 }

@@ -157,3 +157,56 @@ fn every_link_leads_somewhere() {
         );
     }
 }
+
+#[test]
+fn the_accuracy_told_is_what_the_pack_was_measured_at() {
+    let report = fs::read(root().join("models/default/report.json")).expect("report.json");
+    let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
+    let text = readme();
+    let row = |start: &str| {
+        text.lines()
+            .find(|line| line.starts_with(start))
+            .unwrap_or_else(|| panic!("no row `{start}`"))
+    };
+    for (start, part, keys) in [
+        (
+            "| speaker, 3 s",
+            "speaker",
+            &[
+                "eer_3s_percent",
+                "eer_3s_low_percent",
+                "eer_3s_high_percent",
+                "control_mfcc_eer_3s_percent",
+                "resemblyzer_eer_3s_percent",
+            ][..],
+        ),
+        (
+            "| speaker, 1.5 s",
+            "speaker",
+            &[
+                "eer_1_5s_percent",
+                "control_mfcc_eer_1_5s_percent",
+                "resemblyzer_eer_1_5s_percent",
+            ],
+        ),
+        (
+            "| spoof",
+            "spoof",
+            &[
+                "eer_percent",
+                "eer_low_percent",
+                "eer_high_percent",
+                "matched_eer_percent",
+            ],
+        ),
+        ("| speech activity", "vad", &["f1"]),
+    ] {
+        for key in keys {
+            let figure = report[part][key].to_string();
+            assert!(
+                row(start).contains(&figure),
+                "README.md's row `{start}` lacks {part}.{key} = {figure}"
+            );
+        }
+    }
+}

@@ -58,7 +58,9 @@ impl Machine {
         machine.put("pkg-config", "exit 0");
         machine.put("cargo", "echo cargo 1.99.0");
         machine.put("rustc", "echo 'rustc 1.99.0 (x 2026-01-01)'");
-        machine.put("mosquitto", "exit 0");
+        for tool in ["mosquitto", "mosquitto_sub", "openssl"] {
+            machine.put(tool, "exit 0");
+        }
         machine
     }
 

@@ -54,7 +54,7 @@ struct RawInput {
 }
 
 impl<'de> Deserialize<'de> for Input {
-    /// Keys that do not belong to the kind are found by [`check_sources`], which knows where they stand.
+    /// Keys that do not belong to the kind are found by `check_sources`, which knows where they stand.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = RawInput::deserialize(deserializer)?;
         match raw.kind.as_str() {

@@ -9,8 +9,10 @@ PROFILE ?= release
 CARGO ?= cargo
 PYTHON ?= python3
 
+# The dev build is the tests' (--tests: with the features that their dependencies switch on), or all would be compiled twice.
 ifeq ($(PROFILE),dev)
 BUILT := target/debug
+WHAT := --tests
 else
 BUILT := target/$(PROFILE)
 endif
@@ -25,7 +27,7 @@ setup: ## system packages where missing, and the pinned ONNX Runtime into .deps/
 	@scripts/setup.sh
 
 build: setup ## the program, as target/release/earwitness
-	$(CARGO) build --locked --profile $(PROFILE)
+	$(CARGO) build --locked --profile $(PROFILE) $(WHAT)
 
 demo: build ## the whole pipeline on the bundled scene (SPEED=0: as fast as it goes)
 	$(BUILT)/earwitness demo --speed $(SPEED)

@@ -190,13 +190,23 @@ fn the_accuracy_told_is_what_the_pack_was_measured_at() {
             ],
         ),
         (
-            "| spoof",
+            "| spoof dev",
             "spoof",
             &[
                 "eer_percent",
                 "eer_low_percent",
                 "eer_high_percent",
                 "matched_eer_percent",
+            ],
+        ),
+        (
+            "| spoof test",
+            "spoof",
+            &[
+                "test_eer_percent",
+                "test_eer_low_percent",
+                "test_eer_high_percent",
+                "test_demo_pages_eer_percent",
             ],
         ),
         ("| speech activity", "vad", &["f1"]),

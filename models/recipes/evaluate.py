@@ -83,7 +83,7 @@ def main():
 
     torch.set_num_threads(1)
     c, pack = open_corpus(a), Pack(a.pack)
-    out = {"speaker": speaker_report(c, pack), "spoof": spoof.evaluate(c, pack.spoof), "milliseconds_per_3s_window": pack.speed()}
+    out = {"speaker": speaker_report(c, pack), "spoof": {**spoof.evaluate(c, pack.spoof), **spoof.evaluate_test(c, pack.spoof)}, "milliseconds_per_3s_window": pack.speed()}
     out = json.loads(json.dumps(out, default=float))
     print(json.dumps(out, indent=1))
     (Path(a.work) / "evaluation.json").write_text(json.dumps(out))

@@ -43,21 +43,36 @@ def windows(x, hop=24000):
     return [x[s : s + N] for s in at]
 
 
+def judge(corpus, score, listed):
+    """`score(list of 3 s windows) -> scores`; the scores of each file of (path, label, system)."""
+    out = []
+    for path, *_ in listed:
+        w = windows(corpus.audio(path))
+        out.append(np.concatenate([score(w[i : i + 8]) for i in range(0, len(w), 8)]))
+    return out
+
+
 def evaluate(corpus, score):
-    """`score(list of 3 s windows) -> scores`; the report on files (mean of their windows) and the calibration of windows."""
-    t = trials()
-    files, single, labels = [], [], []
-    for p, label, _ in t:
-        w = windows(corpus.audio(p))
-        each = np.concatenate([score(w[i : i + 8]) for i in range(0, len(w), 8)])
-        files.append(float(each.mean()))
-        single += [float(v) for v in each]
-        labels += [label] * len(each)
-    rep = summary(np.array(files), np.array([y for _, y, _ in t]), np.array([g for *_, g in t]), [p for p, *_ in t])
+    """The report on dev: files by the mean of their windows, and the calibration of windows."""
+    names, y, g = zip(*trials())
+    each = judge(corpus, score, trials())
+    rep = summary(np.array([e.mean() for e in each]), np.array(y), np.array(g), names)
     # the daemon scores windows, so it is windows that are calibrated
+    single, labels = np.concatenate(each), np.repeat(y, [len(e) for e in each])
     slope, offset = metrics.calibrate(single, labels)
-    llr = slope * np.array(single) + offset
-    return {**rep, "slope": slope, "offset": offset, "cllr": round(metrics.cllr(llr, labels), 3), "windows": len(single)}
+    return {**rep, "slope": slope, "offset": offset, "cllr": round(metrics.cllr(slope * single + offset, labels), 3), "windows": len(single)}
+
+
+def evaluate_test(corpus, score):
+    """The report on the test split, on which nothing was chosen."""
+    listed = [(r["path"], y, r["group"]) for kind, y in (("bonafide", 1), ("spoof", 0)) for r in corpus.select("test", kind)]
+    names, y, g = (np.array(v) for v in zip(*listed))
+    s = np.array([e.mean() for e in judge(corpus, score, listed)])
+    eer = lambda keep: round(float(metrics.eer(s[keep], y[keep])), 2)
+    low, high = metrics.bootstrap(s, y, names)
+    return {"test_eer_percent": eer(y >= 0), "test_eer_low_percent": low, "test_eer_high_percent": high,
+            "test_librispeech_eer_percent": eer((y == 0) | (g == "librispeech")), "test_demo_pages_eer_percent": eer((y == 0) | (g != "librispeech")),
+            "test_files": len(s), "test_per_system_eer_percent": {k: eer((y == 1) | (g == k)) for k in sorted(set(g[y == 0]))}}
 
 
 def summary(s, y, g, names):

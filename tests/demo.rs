@@ -110,6 +110,7 @@ fn assert_good(summary: &Value) {
     assert!(number(&summary["right"]) >= 9.0, "{summary}");
     for segment in summary["segments"].as_array().expect("segments") {
         assert_eq!(segment["speaker_grade"], "right", "{summary}");
+        assert!(segment["voice_grade"].is_string(), "{summary}");
     }
     assert_eq!(summary["segments"][3]["voice"], "synthetic", "{summary}");
 }

@@ -51,17 +51,22 @@ impl Frame {
 #[derive(Default)]
 pub struct FineStructure {
     frames: Vec<Frame>,
+    /// Energy of the loudest frame.
+    loudest: f64,
 }
 
 impl FineStructure {
     /// Forgets all frames.
     pub fn clear(&mut self) {
         self.frames.clear();
+        self.loudest = 0.0;
     }
 
     /// Takes the next frame's spectrum, multiplied by `gain` (one over the window's peak: what follows does not depend on level).
     pub fn push(&mut self, spectrum: &[Complex<f64>], gain: f64) {
-        self.frames.push(Frame::new(spectrum, gain));
+        let frame = Frame::new(spectrum, gain);
+        self.loudest = self.loudest.max(frame.energy);
+        self.frames.push(frame);
     }
 
     /// Writes the [`FINE_DIM`] values of frame `t`. The first and the last frame lack a neighbour and repeat the measures along
@@ -94,8 +99,7 @@ impl FineStructure {
             (after.phase[k] * before.phase[k] * back * back).re
         });
         put(BINS - 1, &|k| (at.turn[k] * before.turn[k].conj()).re);
-        let loudest = self.frames.iter().map(|f| f.energy).fold(FLOOR, f64::max);
-        out[FINE_DIM - 1] = (here.energy / loudest).ln() as f32;
+        out[FINE_DIM - 1] = (here.energy / self.loudest).ln() as f32;
     }
 }
 

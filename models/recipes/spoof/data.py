@@ -29,11 +29,11 @@ class SpoofData:
         self.real = group(corpus.select("train", "bonafide", 0.8))
         self.fake = group(corpus.select("train", "spoof", 0.6))
         z = np.load(Path(work) / "copies.npz")
-        self.audio, self.copies = z["audio"], {}
+        self.audio, copies = z["audio"], {}
         for name, end, n in zip(z["names"], np.cumsum(z["lengths"]), z["lengths"]):
             kind, path = name.split(maxsplit=1)
-            group = corpus.by_path[path]["group"]
-            self.copies.setdefault(group, {}).setdefault(path, {})[kind] = (int(end - n), int(end))
+            copies.setdefault(corpus.by_path[path]["group"], {}).setdefault(path, {})[kind] = (int(end - n), int(end))
+        self.copies = [sorted(g.items()) for _, g in sorted(copies.items())]
 
     @staticmethod
     def draw(groups, rng):
@@ -45,8 +45,7 @@ class SpoofData:
     def pair(self, rng, n, p_copy=0.65):
         """(real, fake), n samples each."""
         if rng.random() < p_copy:
-            groups = [sorted(g.items()) for _, g in sorted(self.copies.items())]
-            path, kinds = self.draw(groups, rng)
+            path, kinds = self.draw(self.copies, rng)
             a, b = kinds[sorted(kinds)[rng.integers(len(kinds))]]
             y = self.audio[a:b].astype(np.float32) / 32768
             x = self.c.audio(path)[: len(y)]

@@ -175,7 +175,7 @@ fn record(truth: &Segment, heard: &Heard) -> serde_json::Value {
     json!({
         "start": truth.start, "end": truth.end,
         "speaker": heard.speaker, "speaker_grade": heard.speaker_grade(truth), "speaker_after_s": heard.speaker_after_s,
-        "voice": heard.voice.map(Voice::word), "voice_right": heard.voice_grade(truth),
+        "voice": heard.voice.map(Voice::word), "voice_grade": heard.voice_grade(truth),
         "voice_after_s": heard.voice_after_s,
     })
 }

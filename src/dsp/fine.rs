@@ -11,6 +11,8 @@ use super::spectrum::BINS;
 pub const FINE_BANDS: usize = 32;
 /// Values a frame: seven measures in each band, and the frame's level.
 pub const FINE_DIM: usize = 7 * FINE_BANDS + 1;
+/// Values a frame of the picture: of each bin but the first its log power, and cosine and sine of the phase's turn from the bin below.
+pub const PICTURE_DIM: usize = 3 * (BINS - 1);
 
 const FLOOR: f64 = 1e-10;
 
@@ -67,6 +69,19 @@ impl FineStructure {
         let frame = Frame::new(spectrum, gain);
         self.loudest = self.loudest.max(frame.energy);
         self.frames.push(frame);
+    }
+
+    /// Writes the [`PICTURE_DIM`] values of frame `t` as they are, for a network that looks for itself: `[log power, cosine, sine]`.
+    pub fn write_picture(&self, t: usize, out: &mut [f32]) {
+        let frame = &self.frames[t];
+        let (log, turns) = out.split_at_mut(BINS - 1);
+        let (cosine, sine) = turns.split_at_mut(BINS - 1);
+        for (out, x) in log.iter_mut().zip(&frame.log[1..]) {
+            *out = *x as f32;
+        }
+        for ((cosine, sine), turn) in cosine.iter_mut().zip(sine).zip(&frame.turn) {
+            (*cosine, *sine) = (turn.re as f32, turn.im as f32);
+        }
     }
 
     /// Writes the [`FINE_DIM`] values of frame `t`. The first and the last frame lack a neighbour and repeat the measures along
@@ -136,6 +151,12 @@ mod tests {
         assert!(measure(3).iter().all(|x| x.abs() < 1e-6));
         assert!(measure(5).iter().all(|x| (x - 1.0).abs() < 1e-6));
         assert_eq!(row[FINE_DIM - 1], 0.0);
+        let mut picture = [0.0; PICTURE_DIM];
+        fine.write_picture(2, &mut picture);
+        let ((log, _), (cosine, sine)) = (picture.split_at(BINS - 1), (picture[BINS - 1..].split_at(BINS - 1)));
+        assert!((log[0] - rough).abs() < 1e-4 && log[1].abs() < 1e-4, "bins 1 and 2");
+        assert!(cosine.iter().all(|x| (x - 1.4f32.cos()).abs() < 1e-6));
+        assert!(sine.iter().all(|x| (x - 1.4f32.sin()).abs() < 1e-6));
     }
 
     #[test]
@@ -150,6 +171,11 @@ mod tests {
         }
         fine.write(0, &mut row);
         assert_eq!(row, [0.0; FINE_DIM]);
+        let mut picture = [1.0; PICTURE_DIM];
+        fine.write_picture(0, &mut picture);
+        let (log, turns) = picture.split_at(BINS - 1);
+        assert!(log.iter().all(|x| *x == FLOOR.ln() as f32));
+        assert!(turns.iter().all(|x| *x == 0.0));
         fine.clear();
         assert!(fine.frames.is_empty());
     }

@@ -1,5 +1,5 @@
 //! The spectral view of a window, which the spoof head reads beside the hidden states: MFCC, LFCC and CQCC with their
-//! deltas, normalised over the window, and the fine structure that they leave out. Todisco, Delgado and Evans, "Constant Q
+//! deltas, normalised over the window, the fine structure that they leave out, and the picture of it all. Todisco, Delgado and Evans, "Constant Q
 //! cepstral coefficients", CSL 2017.
 
 use ndarray::Array2;
@@ -7,11 +7,11 @@ use ndarray::Array2;
 use super::cepstrum::{CEPSTRA, Dct, delta, normalise};
 use super::cqt::{CQT_BINS, Cqt};
 use super::filterbank::{Filterbank, LFCC_FILTERS, MFCC_FILTERS};
-use super::fine::{FINE_DIM, FineStructure};
+use super::fine::{FINE_DIM, FineStructure, PICTURE_DIM};
 use super::spectrum::{BINS, HOP, PowerSpectrum, WINDOW, frames};
 
-/// Values a frame: three cepstra, each with its first and second delta, and the fine structure.
-pub const SPECTRAL_DIM: usize = CEPSTRAL_DIM + FINE_DIM;
+/// Values a frame: three cepstra, each with its first and second delta, the fine structure, the picture.
+pub const SPECTRAL_DIM: usize = CEPSTRAL_DIM + FINE_DIM + PICTURE_DIM;
 
 /// Columns of the cepstra.
 const CEPSTRAL_DIM: usize = 3 * FAMILY;
@@ -85,7 +85,9 @@ impl SpectralView {
             for (out, x) in left.iter_mut().zip(cepstra) {
                 *out = *x as f32;
             }
-            self.fine.write(t, right);
+            let (fine, picture) = right.split_at_mut(FINE_DIM);
+            self.fine.write(t, fine);
+            self.fine.write_picture(t, picture);
         }
         out
     }

@@ -295,7 +295,7 @@ mod tests {
             ),
             ("frame_rate = 50", "frame_rate = 75", "encoder.frame_rate"),
             (
-                "spectral_dim = 405",
+                "spectral_dim = 1173",
                 "spectral_dim = 60",
                 "spoof.spectral_dim",
             ),

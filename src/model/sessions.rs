@@ -203,7 +203,7 @@ impl Models {
     }
 
     /// Score of the spoof head, higher = bona fide, from the hidden states of a window and its spectral view
-    /// `[T, 405]`, T being the frames that the hidden states were made of.
+    /// `[T, SPECTRAL_DIM]`, T being the frames that the hidden states were made of.
     pub fn genuine(
         &mut self,
         hidden: &Hidden,

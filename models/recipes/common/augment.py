@@ -45,6 +45,14 @@ def shape(x, rng, p_reverb=0.4, p_eq=0.5, p_band=0.25):
     return np.fft.irfft(spec, n)[: len(x)]
 
 
+def band(x, low, high):
+    """Keeps low..high Hz, with soft edges."""
+    n = 1 << int(np.ceil(np.log2(len(x) + 400)))
+    f = np.fft.rfftfreq(n, 1 / RATE)
+    edge = lambda d, w: 1 / (1 + np.exp(np.clip(-d / w, -60, 60)))
+    return np.fft.irfft(np.fft.rfft(x, n) * edge(f - low, 20) * edge(high - f, 80), n)[: len(x)]
+
+
 def mu_law(x, bits=8):
     mu = 2**bits - 1
     peak = np.abs(x).max() + 1e-9

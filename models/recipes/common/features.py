@@ -153,7 +153,16 @@ def fine(x):
     return np.concatenate([k @ fine_bands(k.shape[1]).T for k in kinds] + [np.log(e / e.max())[:, None]], axis=1)
 
 
+def picture(x):
+    """[T, 3 * 256]: log power of bins 1 to 256, then the turn of the phase from the bin below (cosine, sine);
+    of the clip at full scale, since a quiet one must look the same."""
+    s = stft(x) / max(np.abs(x).max(), 1e-9)
+    u = s / (np.abs(s) + 1e-9)
+    turn = u[:, 1:] * u[:, :-1].conj()
+    return np.concatenate([np.log(np.abs(s[:, 1:]) ** 2 + FLOOR), turn.real, turn.imag], axis=1)
+
+
 def spectral(x):
-    """[T, 405]: cepstra with their deltas, normalised over the window, and the fine structure as it is."""
+    """[T, 1173]: cepstra with their deltas, normalised over the window, the fine structure and the picture as they are."""
     s = np.concatenate([with_deltas(f(x)) for f in (mfcc, lfcc, cqcc)], axis=1)
-    return np.concatenate([(s - s.mean(0)) / (s.std(0) + 1e-5), fine(x)], axis=1)
+    return np.concatenate([(s - s.mean(0)) / (s.std(0) + 1e-5), fine(x), picture(x)], axis=1)

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-LAYERS, DIM = 6, 192
+RATES = (1, 1, 2, 2, 4, 4, 4, 2, 2)  # of the encoder's layers: 50, 25 and 12.5 frames a second
+LAYERS, DIM = len(RATES), 256
+SPECTRAL = 405 + 3 * 256  # values a frame of the spectral view (docs/features.md)
 
 
 class FbankNorm(nn.Module):
@@ -54,40 +56,82 @@ class Attention(nn.Module):
         return self.out(a.transpose(1, 2).reshape(b, t, d))
 
 
-class Layer(nn.Module):
-    """A pre-LN transformer layer."""
+def slow_down(x, n):
+    """Means of n frames, [B, T, D] -> [B, ceil(T/n), D]; the last frame is repeated where n does not divide T."""
+    if n == 1:
+        return x
+    x = torch.cat([x, x[:, -1:].expand(-1, n - 1, -1)], 1)
+    t = x.shape[1] // n
+    return x[:, : t * n].reshape(x.shape[0], t, n, x.shape[2]).mean(2)
 
-    def __init__(self, dim, heads, ffn, dropout=0.0):
+
+def speed_up(x, n, t):
+    """Repeats each frame n times, [B, S, D] -> [B, t, D]."""
+    if n == 1:
+        return x
+    b, s, d = x.shape
+    return x[:, :, None].expand(b, s, n, d).reshape(b, s * n, d)[:, :t]
+
+
+class Past(nn.Module):
+    """A depthwise convolution that looks back only, so that a chunk needs no frame from the next one."""
+
+    def __init__(self, dim, kernel):
         super().__init__()
-        self.n1, self.n2, self.att = nn.LayerNorm(dim), nn.LayerNorm(dim), Attention(dim, heads)
-        self.ff = nn.Sequential(nn.Linear(dim, ffn), nn.GELU(), nn.Linear(ffn, dim))
-        self.drop = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.conv = nn.Conv2d(dim, dim, (1, kernel), groups=dim)
+        self.back = kernel - 1
+
+    def forward(self, x):  # as a picture of height 1 in channels-last order, which trains twice as fast on the CPU
+        return self.conv(F.pad(x, (0, 0, self.back, 0)).transpose(1, 2)[:, :, None])[:, :, 0].transpose(1, 2)
+
+
+class Layer(nn.Module):
+    """A pre-LN transformer layer with a depthwise convolution, at 1/rate of the frame rate.
+
+    The slower layers of a Zipformer: what changes slowly (voice, scene) is computed on fewer frames, and added to the stream of 50 Hz.
+    """
+
+    def __init__(self, dim, heads, ffn, rate, kernel=9):
+        super().__init__()
+        self.rate = rate
+        self.n1, self.n2, self.n3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.att, self.past = Attention(dim, heads), Past(dim, kernel)
+        self.ff = nn.Sequential(nn.Linear(dim, ffn), nn.ReLU(), nn.Linear(ffn, dim))
 
     def forward(self, x, mask=None):
-        y = self.n1(x)
-        x = x + self.drop(self.att(y, y, mask))
-        return x + self.drop(self.ff(self.n2(x)))
+        first = slow_down(x, self.rate)
+        y = self.n1(first)
+        z = first + self.att(y, y, None if mask is None else mask[:: self.rate, :: self.rate])
+        z = z + F.gelu(self.past(self.n2(z)))
+        z = z + self.ff(self.n3(z))
+        return z if self.rate == 1 else x + speed_up(z - first, self.rate, x.shape[1])
 
 
 class Encoder(nn.Module):
-    """fbank [B, T, 80] -> hidden states [B, 7, T/2, 192]; index 0 enters layer 1, index 6 leaves layer 6."""
+    """fbank [B, T, 80] -> hidden states [B, 10, T/2, 256] at 50 Hz; index 0 enters layer 1, index 9 leaves layer 9."""
 
-    def __init__(self, dim=DIM, layers=LAYERS, heads=4, ffn=768):
+    def __init__(self, dim=DIM, rates=RATES, heads=4, ffn=1024):
         super().__init__()
         self.norm = FbankNorm()
-        self.conv = nn.Conv1d(80, dim, 3, stride=2, padding=1)
+        self.conv = nn.Linear(3 * 80, dim)
         self.proj = nn.Linear(dim, dim)
-        self.pos = nn.Conv1d(dim, dim, 31, padding=15, groups=dim)
+        self.pos = Past(dim, 31)
         self.ln = nn.LayerNorm(dim)
-        self.layers = nn.ModuleList(Layer(dim, heads, ffn) for _ in range(layers))
+        self.layers = nn.ModuleList(Layer(dim, heads, ffn, r) for r in rates)
         self.mask_emb = nn.Parameter(torch.randn(dim) * 0.1)
 
+    @staticmethod
+    def triples(x):
+        """Three frames each second frame, [B, T, 80] -> [B, ceil(T/2), 240]: a strided convolution as one matrix product, 30 times faster to train."""
+        t = (x.shape[1] + 1) // 2
+        x = F.pad(x, (0, 0, 1, 2))
+        return torch.cat([x[:, i : i + 2 * t : 2] for i in range(3)], 2)
+
     def forward(self, fbank, masked=None, attention_mask=None):
-        x = F.gelu(self.conv(self.norm(fbank).transpose(1, 2))).transpose(1, 2)
-        x = self.proj(x)
+        x = self.proj(F.gelu(self.conv(self.triples(self.norm(fbank)))))
         if masked is not None:
             x = torch.where(masked[..., None], self.mask_emb.to(x.dtype), x)
-        x = self.ln(x + F.gelu(self.pos(x.transpose(1, 2))).transpose(1, 2))
+        x = self.ln(x + F.gelu(self.pos(x)))
         states = [x]
         for layer in self.layers:
             x = layer(x, attention_mask)
@@ -122,35 +166,91 @@ class DenseBlock(nn.Module):
         return y * self.se(y.mean((2, 3)))[:, :, None, None]
 
 
-class Speaker(nn.Module):
-    """L-TDNN D3, small: hidden [B, L, T, D] -> embedding [B, 192] of norm 1."""
+class VoiceTail(nn.Module):
+    """Frames [B, C, T] -> embedding [B, out] of norm 1: attentive statistics, a linear map, then centre and linear discriminants."""
 
-    def __init__(self, dim=DIM, layers=LAYERS + 1, channels=64, blocks=2, heads=8, wide=256, out=192):
+    def __init__(self, c, out):
         super().__init__()
-        self.heads = heads
-        self.bn_in = nn.BatchNorm2d(dim)
-        self.first = unit(dim, channels, (1, 5), stride=2)  # 25 frames a second inside: half the cost
-        self.blocks = nn.ModuleList(DenseBlock(channels) for _ in range(blocks))
-        cat = blocks * channels
-        self.fuse = nn.Sequential(nn.Conv2d(cat, cat, 1), nn.ReLU(), nn.BatchNorm2d(cat), nn.Conv2d(cat, wide, 1, bias=False))
-        self.gate = nn.Parameter(torch.randn(heads, layers, layers // 2) * 0.3)
-        self.gate2 = nn.Parameter(torch.randn(heads, layers // 2, layers) * 0.3)
-        self.after = nn.Sequential(nn.Conv1d(wide, wide, 1), nn.BatchNorm1d(wide))
-        self.att = nn.Sequential(nn.Conv1d(3 * wide, 128, 1), nn.ReLU(), nn.BatchNorm1d(128), nn.Conv1d(128, wide, 1))
-        self.last = nn.Sequential(nn.BatchNorm1d(2 * wide), nn.Linear(2 * wide, out), nn.BatchNorm1d(out))
-        self.register_buffer("shift", torch.zeros(out))  # centre and linear discriminants: speaker/discriminant.py
+        self.att = nn.Sequential(nn.Conv1d(3 * c, 128, 1), nn.ReLU(), nn.BatchNorm1d(128), nn.Conv1d(128, c, 1))
+        self.last = nn.Sequential(nn.BatchNorm1d(2 * c), nn.Linear(2 * c, out), nn.BatchNorm1d(out))
+        self.register_buffer("shift", torch.zeros(out))  # fitted after training: speaker/discriminant.py
         self.register_buffer("turn", torch.eye(out))
 
-    def aggregate(self, x):
-        """Frame-adaptive layer aggregation: [B, C, L, T] -> [B, C, T]."""
+    def forward(self, x):
+        z = F.normalize(self.last(attentive_stats(x, self.att)).float(), dim=1)
+        return z if self.training else F.normalize((z - self.shift) @ self.turn, dim=1)
+
+
+class LayerGate(nn.Module):
+    """Frame-adaptive layer aggregation: [B, C, L, T] -> [B, C, T]."""
+
+    def __init__(self, layers, heads=8):
+        super().__init__()
+        self.heads = heads
+        self.a = nn.Parameter(torch.randn(heads, layers, layers // 2) * 0.3)
+        self.b = nn.Parameter(torch.randn(heads, layers // 2, layers) * 0.3)
+
+    def forward(self, x):
         b, c, l, t = x.shape
         h = x.reshape(b, self.heads, c // self.heads, l, t)
         s = 0
         for pooled in (h.mean(2), h.amax(2)):  # [B, H, L, T]
-            y = torch.relu(torch.matmul(self.gate.transpose(1, 2), pooled))
-            s = s + torch.matmul(self.gate2.transpose(1, 2), y)
-        h = h * torch.sigmoid(s)[:, :, None]
-        return h.amax(3).reshape(b, c, t)
+            s = s + torch.matmul(self.b.transpose(1, 2), torch.relu(torch.matmul(self.a.transpose(1, 2), pooled)))
+        return (h * torch.sigmoid(s)[:, :, None]).amax(3).reshape(b, c, t)
+
+
+class LayerPooling(nn.Module):
+    """The lighter L-TDNN (layer aggregation straight on the hidden states, then attentive statistics): [B, L, T, D] -> [B, out]."""
+
+    def __init__(self, dim=DIM, layers=LAYERS + 1, wide=384, out=192):
+        super().__init__()
+        self.out, self.norm = out, nn.LayerNorm(dim)
+        self.scale, self.gate = nn.Parameter(torch.ones(layers, 1, dim)), LayerGate(layers)
+        self.wide = nn.Sequential(nn.Conv1d(dim, wide, 1), nn.ReLU(), nn.BatchNorm1d(wide))
+        self.tail = VoiceTail(wide, out)
+
+    def forward(self, hidden):
+        b, l, t, d = hidden.shape
+        x = slow_down(hidden.reshape(b * l, t, d), 2).reshape(b, l, -1, d)  # 25 frames a second are enough for a voice
+        return self.tail(self.wide(self.gate((self.norm(x) * self.scale).permute(0, 3, 1, 2))))
+
+
+class Res2Block(nn.Module):
+    """ECAPA's block over (layer, time): four groups of channels, each fed with the one before, squeeze-excite, residual."""
+
+    def __init__(self, c, dilation, scale=4):
+        super().__init__()
+        self.into, self.out, self.w = unit(c, c, 1), unit(c, c, 1), c // scale
+        self.convs = nn.ModuleList(unit(self.w, self.w, 3, dilation) for _ in range(scale - 1))
+        self.se = nn.Sequential(nn.Linear(c, c // 2), nn.ReLU(), nn.Linear(c // 2, c), nn.Sigmoid())
+
+    def forward(self, x):
+        first, *rest = self.into(x).split(self.w, 1)
+        outs, y = [first], 0
+        for part, conv in zip(rest, self.convs):
+            y = conv(part + y)
+            outs.append(y)
+        y = self.out(torch.cat(outs, 1))
+        return x + y * self.se(y.mean((2, 3)))[:, :, None, None]
+
+
+class Speaker(nn.Module):
+    """L-TDNN, small: hidden [B, L, T, D] -> embedding [B, 192] of norm 1. `kind` d3 (dense blocks) or ecapa (Res2 blocks).
+
+    `channels` is a multiple of 64: with widths that are no multiple of 16 the bfloat16 weight gradient of a dilated convolution is garbage
+    on the CPU (PyTorch 2.15).
+    """
+
+    def __init__(self, kind="d3", dim=DIM, layers=LAYERS + 1, channels=64, wide=256, out=192):
+        super().__init__()
+        self.out, self.bn_in = out, nn.BatchNorm2d(dim)
+        self.first = unit(dim, channels, (1, 5) if kind == "d3" else (5, 3), stride=2)  # 25 frames a second inside: half the cost
+        self.blocks = nn.ModuleList([DenseBlock(channels) for _ in range(2)] if kind == "d3" else [Res2Block(channels, d) for d in (2, 3, 4)])
+        cat = len(self.blocks) * channels
+        self.fuse = nn.Sequential(nn.Conv2d(cat, cat, 1), nn.ReLU(), nn.BatchNorm2d(cat), nn.Conv2d(cat, wide, 1, bias=False))
+        self.gate = LayerGate(layers)
+        self.after = nn.Sequential(nn.Conv1d(wide, wide, 1), nn.BatchNorm1d(wide))
+        self.tail = VoiceTail(wide, out)
 
     def forward(self, hidden):
         x = self.first(self.bn_in(hidden.permute(0, 3, 1, 2)))
@@ -158,9 +258,27 @@ class Speaker(nn.Module):
         for block in self.blocks:
             x = block(x)
             outs.append(x)
-        x = self.after(self.aggregate(self.fuse(torch.cat(outs, 1))))
-        z = F.normalize(self.last(attentive_stats(x, self.att)).float(), dim=1)
-        return z if self.training else F.normalize((z - self.shift) @ self.turn, dim=1)
+        return self.tail(self.after(self.gate(self.fuse(torch.cat(outs, 1)))))
+
+
+class LogMelSpeaker(nn.Module):
+    """The control without an encoder: fbank [B, T, 80] -> embedding [B, 192], residual TDNN and attentive statistics."""
+
+    def __init__(self, wide=256, out=192):
+        super().__init__()
+        self.out, self.norm = out, FbankNorm()
+        layer = lambda i, k, s, d: nn.Sequential(nn.Conv1d(i, wide, k, s, d * (k // 2), d), nn.ReLU(), nn.BatchNorm1d(wide))
+        self.first = layer(80, 5, 2, 1)
+        self.blocks = nn.ModuleList(layer(wide, 3, 1, d) for d in (1, 2, 3, 4))
+        self.after = nn.Sequential(nn.Conv1d(4 * wide, 384, 1), nn.ReLU(), nn.BatchNorm1d(384))
+        self.tail = VoiceTail(384, out)
+
+    def forward(self, fbank):
+        x, outs = self.first(self.norm(fbank).transpose(1, 2)), []
+        for block in self.blocks:
+            x = x + block(x)
+            outs.append(x)
+        return self.tail(self.after(torch.cat(outs, 1)))
 
 
 def attentive_stats(x, att):
@@ -180,53 +298,160 @@ def fine_statistics(fine):
     return torch.cat([mean, (((f - mean[:, None]).square() * loud).sum(1) / n + 1e-6).sqrt()], 1)
 
 
-class Spoof(nn.Module):
-    """hidden [B, L, T/2, D], spectral [B, T, 405] -> score [B], a weighted sum of two opinions.
+HEARD = 192
 
-    One is the fusion: the SSL view asks the cepstra (cross-attention), then attentive statistics. The other hears only statistics of
-    the fine structure that cepstra smooth away: without a sense of time it cannot learn voices and words.
+
+def frame_statistics(x):
+    """[B, T, D] -> mean and deviation, [B, 2D]."""
+    mean = x.mean(1)
+    return torch.cat([mean, ((x - mean[:, None]).square().mean(1) + 1e-6).sqrt()], 1)
+
+
+class Listener(nn.Module):
+    """Spectrum and phase turns [B, 3, T, 256] -> what the teacher of spoof/bank.py hears, [B, T/2, 192]."""
+
+    def __init__(self, dim=256):
+        super().__init__()
+        conv = lambda i, o, k, s: nn.Sequential(nn.Conv2d(i, o, k, s, (k[0] // 2, k[1] // 2)), nn.ReLU(), nn.BatchNorm2d(o))
+        self.front = nn.Sequential(conv(3, 24, (3, 5), (1, 2)), conv(24, 48, (3, 3), (2, 2)), conv(48, 64, (3, 3), (1, 2)),
+                                   conv(64, 96, (3, 3), (1, 2)), conv(96, 128, (3, 3), (1, 2)))
+        self.proj = nn.Sequential(nn.Linear(8 * 128, dim), nn.LayerNorm(dim))
+        self.layers = nn.ModuleList(Layer(dim, 4, 512, r) for r in (1, 2))
+        self.out = nn.Linear(dim, HEARD)
+
+    def forward(self, x):
+        x = self.front(x.contiguous(memory_format=torch.channels_last) if self.training else x)
+        x = self.proj(x.permute(0, 2, 3, 1).flatten(2))
+        for layer in self.layers:
+            x = layer(x)
+        return self.out(x)
+
+
+class Fusion(nn.Module):
+    """SSL view (lower hidden states) and spectral view (cepstra, what the listener hears) -> score [B].
+
+    `kind`: concat, cross (the SSL view asks the spectral one), mutual (both ask), gate; or ssl, spectral: one view alone. The formulas are those
+    of "Two Views, One Truth" (arXiv 2507.20417).
     """
 
-    WEIGHT = 0.2  # of the fusion; chosen on dev, where 0.1 to 0.5 differ by two points at most
+    KINDS = ("ssl", "spectral", "concat", "cross", "mutual", "gate")
+    LOWER, CEPSTRA = 4, 180
 
-    def __init__(self, dim=DIM, lower=5, d=96, heads=4, cepstra=180, fine=448, wide=256, fine_heads=3):
+    def __init__(self, kind="cross", dim=DIM, d=96, heads=4):
         super().__init__()
-        self.lower, self.cepstra = lower, cepstra
-        self.mix = nn.Parameter(torch.zeros(lower))
+        self.kind, self.mix = kind, nn.Parameter(torch.zeros(self.LOWER))
         self.ln_x, self.proj_x = nn.LayerNorm(dim), nn.Linear(dim, d)
-        self.conv_s = nn.Sequential(nn.Conv1d(cepstra, d, 3, stride=2, padding=1), nn.ReLU(), nn.BatchNorm1d(d),
-                                    nn.Conv1d(d, d, 3, padding=1), nn.ReLU(), nn.BatchNorm1d(d))
-        self.att, self.ln = Attention(d, heads), nn.LayerNorm(d)
-        self.conv = nn.Sequential(nn.Conv1d(2 * d, d, 3, padding=1), nn.ReLU(), nn.BatchNorm1d(d))
+        self.conv_s = nn.Sequential(nn.Conv1d(self.CEPSTRA, d, 3, stride=2, padding=1), nn.ReLU(), nn.BatchNorm1d(d))
+        self.proj_s = nn.Linear(HEARD + d, d)
+        if kind in ("cross", "mutual"):
+            self.ask, self.ln = Attention(d, heads), nn.LayerNorm(d)
+        if kind == "mutual":
+            self.ask_back, self.ln_back = Attention(d, heads), nn.LayerNorm(d)
+        if kind in ("concat", "mutual", "gate"):
+            self.join = nn.Linear(2 * d, d)
+        self.conv = nn.Sequential(nn.Conv1d(d, d, 3, padding=1), nn.ReLU(), nn.BatchNorm1d(d))
         self.pool = nn.Sequential(nn.Conv1d(3 * d, 64, 1), nn.Tanh(), nn.Conv1d(64, d, 1))
         self.head = nn.Sequential(nn.BatchNorm1d(2 * d), nn.Dropout(0.3), nn.Linear(2 * d, 48), nn.ReLU(), nn.Linear(48, 1))
-        self.register_buffer("fine_mean", torch.zeros(fine))
-        self.register_buffer("fine_std", torch.ones(fine))
-        self.fine_heads = nn.ModuleList(nn.Sequential(nn.Dropout(0.2), nn.Linear(fine, wide), nn.ReLU(), nn.Dropout(0.4), nn.Linear(wide, 1))
-                                        for _ in range(fine_heads))
 
-    def fusion(self, hidden, cepstra):
+    def fuse(self, x, s):
+        if self.kind == "ssl":
+            return x
+        if self.kind == "spectral":
+            return s
+        if self.kind == "concat":
+            return self.join(torch.cat([x, s], 2))
+        if self.kind == "gate":
+            g = torch.sigmoid(self.join(torch.cat([x, s], 2)))
+            return g * x + (1 - g) * s
+        y = self.ln(x + self.ask(x, s))
+        return y if self.kind == "cross" else self.join(torch.cat([y, self.ln_back(s + self.ask_back(s, x))], 2))
+
+    def forward(self, hidden, cepstra, heard):
         w = torch.softmax(self.mix, 0)
-        x = self.proj_x(self.ln_x((hidden[:, : self.lower] * w[:, None, None]).sum(1)))
-        s = self.conv_s(cepstra.transpose(1, 2)).transpose(1, 2)
-        y = self.ln(x + self.att(x, s))
-        y = self.conv(torch.cat([y, s], 2).transpose(1, 2))
+        x = self.proj_x(self.ln_x((hidden[:, : self.LOWER] * w[:, None, None]).sum(1)))
+        s = self.proj_s(torch.cat([self.conv_s(cepstra.transpose(1, 2)).transpose(1, 2), heard], 2))
+        y = self.conv(self.fuse(x, s).transpose(1, 2))
         return self.head(attentive_stats(y, self.pool))[:, 0]
 
-    def scaled(self, statistics):
-        return ((statistics - self.fine_mean) / self.fine_std).clamp(-5.0, 5.0)
 
-    def fine(self, statistics):
-        x = self.scaled(statistics)
-        return sum(head(x) for head in self.fine_heads)[:, 0] / len(self.fine_heads)
+class Experts(nn.Module):
+    """Small heads on one vector of statistics, each from its own start; their mean is steadier than any of them: [B, D] -> [B]."""
+
+    def __init__(self, dim, wide=256, heads=3):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("std", torch.ones(dim))
+        self.heads = nn.ModuleList(nn.Sequential(nn.Dropout(0.2), nn.Linear(dim, wide), nn.ReLU(), nn.Dropout(0.4), nn.Linear(wide, 1)) for _ in range(heads))
+
+    def scaled(self, x):
+        return ((x - self.mean) / self.std).clamp(-5.0, 5.0)
+
+    def forward(self, x):
+        x = self.scaled(x)
+        return sum(head(x) for head in self.heads)[:, 0] / len(self.heads)
+
+
+class Spoof(nn.Module):
+    """hidden [B, L, T/2, D], spectral [B, T, 1173] -> score [B]: the sum of three opinions, higher = bona fide.
+
+    `fusion` weighs the SSL and the spectral view over time; `heard` judges the statistics of what the listener hears; `fine` those of the fine
+    structure that cepstra smooth away. The last two have no sense of time: they cannot learn voices and words.
+    """
+
+    WEIGHTS = (1.0, 1.0, 1.0)
+
+    def __init__(self, kind="cross"):
+        super().__init__()
+        self.listener, self.fusion = Listener(), Fusion(kind)
+        self.heard, self.fine = Experts(2 * HEARD), Experts(448)
+
+    @staticmethod
+    def views(spectral):
+        """Cepstra [B, T, 180], fine structure [B, T, 225], picture [B, 3, T, 256] (log power on the scale of its loudest point)."""
+        b, t, _ = spectral.shape
+        cepstra, fine, picture = spectral[:, :, :180], spectral[:, :, 180:405], spectral[:, :, 405:].reshape(b, t, 3, 256).permute(0, 2, 1, 3)
+        log = picture[:, :1]
+        log = (log - log.amax((1, 2, 3), keepdim=True)).clamp_min(-16.0) / 4 + 2
+        return cepstra, fine, torch.cat([log, picture[:, 1:]], 1)
 
     def opinions(self, hidden, spectral):
-        """(fusion, fine structure), [B] each."""
-        return self.fusion(hidden, spectral[:, :, : self.cepstra]), self.fine(fine_statistics(spectral[:, :, self.cepstra :]))
+        cepstra, fine, picture = self.views(spectral)
+        heard = self.listener(picture)
+        return self.fusion(hidden, cepstra, heard), self.heard(frame_statistics(heard)), self.fine(fine_statistics(fine))
 
     def forward(self, hidden, spectral):
-        fusion, fine = self.opinions(hidden, spectral)
-        return self.WEIGHT * fusion + fine
+        return sum(w * o for w, o in zip(self.WEIGHTS, self.opinions(hidden, spectral)))
+
+
+class Tagger(nn.Module):
+    """hidden [B, L, T, D] -> probability of each class [B, classes], independent of each other.
+
+    Side heads on the states below (training only) teach each other: nets of the same task at several depths.
+    """
+
+    SIDES = (3, 6)
+
+    def __init__(self, classes, dim=DIM, layers=LAYERS + 1, wide=192):
+        super().__init__()
+        self.norm, self.mix = nn.LayerNorm(dim), nn.Parameter(torch.zeros(layers))
+        self.conv = nn.Sequential(nn.Conv1d(dim, wide, 3, padding=1), nn.ReLU(), nn.BatchNorm1d(wide))
+        self.att = nn.Sequential(nn.Conv1d(3 * wide, 64, 1), nn.Tanh(), nn.Conv1d(64, wide, 1))
+        self.narrow = nn.Sequential(nn.BatchNorm1d(2 * wide), nn.Dropout(0.3), nn.Linear(2 * wide, 128), nn.ReLU())
+        self.out = nn.Linear(128, classes)
+        self.side_narrow = nn.ModuleList(nn.Sequential(nn.LayerNorm(2 * dim), nn.Dropout(0.3), nn.Linear(2 * dim, 128), nn.ReLU()) for _ in self.SIDES)
+        self.side_out = nn.ModuleList(nn.Linear(128, classes) for _ in self.SIDES)
+
+    def features(self, hidden):
+        x = (self.norm(hidden) * torch.softmax(self.mix, 0)[:, None, None]).sum(1)
+        return self.narrow(attentive_stats(self.conv(x.transpose(1, 2)).float(), self.att))
+
+    def sides(self, hidden):
+        """(features, logits) of each side head."""
+        f = [n(frame_statistics(hidden[:, l])) for l, n in zip(self.SIDES, self.side_narrow)]
+        return f, [o(x) for x, o in zip(f, self.side_out)]
+
+    def forward(self, hidden):
+        return torch.sigmoid(self.out(self.features(hidden)))
 
 
 class Vad(nn.Module):
@@ -254,7 +479,3 @@ class Vad(nn.Module):
 def parameters(m):
     return sum(p.numel() for p in m.parameters())
 
-
-# The size of the L-TDNN in the default pack. Multiples of 64 only: with widths that are no multiple of 16 (such as 36) the bfloat16
-# weight gradient of a dilated convolution is garbage on the CPU (PyTorch 2.15).
-SPEAKER = dict(channels=64)

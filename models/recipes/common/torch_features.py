@@ -112,8 +112,16 @@ def fine(x):
     return torch.cat([bands(k) for k in kinds] + [(e / e.amax(1, keepdim=True)).log()[..., None]], 2)
 
 
+def picture(x):
+    """[B, N] -> [B, T, 3 * 256]: log power of bins 1 to 256, then the turn of the phase from the bin below (cosine, sine)."""
+    s = stft(x) / x.abs().amax(1).clamp_min(1e-9)[:, None, None]
+    u = s / (s.abs() + 1e-9)
+    turn = u[..., 1:] * u[..., :-1].conj()
+    return torch.cat([(s.abs().square()[..., 1:] + ref.FLOOR).log(), turn.real, turn.imag], 2)
+
+
 def spectral(x):
-    """[B, N] -> [B, T, 405]: cepstra normalised over the window, then the fine structure."""
+    """[B, N] -> [B, T, 1173]: cepstra normalised over the window, the fine structure, the picture."""
     p = power(x)
     cq = _log(cq_power(x)) @ _const("dct96", lambda: ref.dct_matrix(96).T)
     parts = []
@@ -121,4 +129,4 @@ def spectral(x):
         d = delta(c)
         parts += [c, d, delta(d)]
     s = torch.cat(parts, -1)
-    return torch.cat([(s - s.mean(1, keepdim=True)) / (s.std(1, keepdim=True, unbiased=False) + 1e-5), fine(x)], 2)
+    return torch.cat([(s - s.mean(1, keepdim=True)) / (s.std(1, keepdim=True, unbiased=False) + 1e-5), fine(x), picture(x)], 2)

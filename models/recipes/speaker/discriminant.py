@@ -32,8 +32,9 @@ def training_segments(c, most=9, seed=41):
 
 def fit(encoder, speaker, c):
     encoder.eval(), speaker.eval()
-    speaker.shift.zero_()
-    speaker.turn.copy_(torch.eye(len(speaker.shift)))
+    tail = speaker.tail
+    tail.shift.zero_()
+    tail.turn.copy_(torch.eye(len(tail.shift)))
     seg = training_segments(c)
     e = np.concatenate([embed(encoder, speaker, [c.audio(r, s, 48000) for _, r, s in seg[i : i + 32]]) for i in range(0, len(seg), 32)])
     who = np.array([w for w, *_ in seg])
@@ -66,6 +67,6 @@ def fit(encoder, speaker, c):
         result[name] = float(metrics.eer((z[left] * z[right]).sum(1), y))
         print(name, round(result[name], 2), flush=True)
     best = min(result, key=result.get)
-    speaker.shift.copy_(torch.tensor(options[best][0], dtype=torch.float32))
-    speaker.turn.copy_(torch.tensor(options[best][1], dtype=torch.float32))
+    tail.shift.copy_(torch.tensor(options[best][0], dtype=torch.float32))
+    tail.turn.copy_(torch.tensor(options[best][1], dtype=torch.float32))
     return {"chosen": best, "dev_eer": {k: round(v, 2) for k, v in result.items()}, "segments": len(seg)}

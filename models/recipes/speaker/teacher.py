@@ -1,14 +1,11 @@
-"""The teacher: one Resemblyzer utterance embedding (PyPI `Resemblyzer`, Apache-2.0) for each speech clip, made once.
+"""The teacher of voices: Resemblyzer's published network (PyPI `Resemblyzer`, Apache-2.0), and the space of its discriminants.
 
-Only the published network and its mel front end are used; its silence trimming is left out. The three speeds 1.0, 0.9 and 1.1 are
-embedded for training clips, because a changed speed is a new pseudo-speaker.
+Only the network and its mel front end are used; its silence trimming is left out.
 """
 from pathlib import Path
 
 import numpy as np
 import torch
-
-from ..common.corpus import arguments, open_corpus
 
 SPEEDS = (1.0, 0.9, 1.1)
 SPAN = 160
@@ -63,22 +60,22 @@ def change_speed(x, speed):
     return x if speed == 1.0 else soxr.resample(x, 16000 * speed, 16000).astype(np.float32)
 
 
-def main():
-    a = arguments(__doc__)
-    torch.set_num_threads(1)
-    c, t = open_corpus(a), Teacher()
-    rows = sorted((r for s in ("train", "unlabelled") for r in c.select(s, "speech", 0.8)), key=lambda r: r["length"])
-    out = np.zeros((len(rows), len(SPEEDS), 256), np.float32)
-    for j, speed in enumerate(SPEEDS):
-        for i in range(0, len(rows), 32):
-            clips = [change_speed(c.audio(r)[: 16000 * 12], speed) for r in rows[i : i + 32]]
-            out[i : i + 32, j] = t.embed(clips, most=4 if j == 0 else 2)
-            if i % 800 == 0:
-                print(speed, i, len(rows), flush=True)
-        part = Path(a.work) / "teacher.part.npz"
-        np.savez(part, paths=np.array([r["path"] for r in rows]), e=out[:, : j + 1])
-        part.rename(Path(a.work) / "teacher.npz")  # training may start with the speeds made so far
+def teacher_space(e, who, speech, shrink=3.0, dim=192, most=40):
+    """Linear discriminants of the teacher's embeddings `e` [rows, 256] over the speakers `who` ("" = not used): rows in it [rows, dim] of
+    norm 1 (zero where not `speech`), and (mean [256], axes [256, dim]). Without it the teacher's few strong directions hide the others."""
+    from scipy.linalg import eigh
 
-
-if __name__ == "__main__":
-    main()
+    mean = e[who != ""].mean(0)
+    within, n, means = np.zeros((256, 256)), 0, []
+    for w in sorted(set(who) - {""}):
+        d = e[who == w][:most]
+        if len(d) > 1:
+            within += (d - d.mean(0)).T @ (d - d.mean(0))
+            n += len(d) - 1
+            means.append(d.mean(0))
+    within /= n
+    _, u = eigh(np.cov(np.array(means).T), within + shrink * np.trace(within) / 256 * np.eye(256))
+    u = u[:, ::-1][:, :dim]
+    y = (e - mean) @ u
+    y /= np.linalg.norm(y, axis=1, keepdims=True) + 1e-9
+    return np.where(speech[:, None], y, 0).astype(np.float32), (mean.astype(np.float32), u.astype(np.float32))

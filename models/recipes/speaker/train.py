@@ -1,6 +1,7 @@
-"""Trains the speaker head (L-TDNN) on the frozen encoder, starting from the joint stage's head: longer clips, a larger margin.
+"""Trains speaker heads on the encoder and chooses one on dev: L-TDNN D3 and ECAPA, layer pooling from scratch, and the joint stage's own head.
 
-Ends with a report on dev (3 s and 1.5 s) and the calibration; the better of the joint head and the tuned head on dev is kept.
+The encoder is frozen here (it was tuned jointly with its head before). A plain log-mel network of the encoder's training losses and clock is the
+control: it shows what the encoder is worth. The head chosen gets its last linear step (discriminant.py) and a cohort of the training speakers.
 """
 import json
 import time
@@ -10,74 +11,96 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..common import metrics, nets, torch_features
+from ..common import nets, torch_features
 from ..common.corpus import arguments, open_corpus
-from ..common.device import DEVICE, half, save
-from ..encoder.train import Batches, aam_loss
+from ..common.device import half, save
+from ..encoder.batches import Bank, Batches
+from ..encoder.losses import aam_loss, relation
 from . import discriminant, trials
 
+KINDS = {"layer_pooling": nets.LayerPooling, "d3": lambda: nets.Speaker("d3"), "ecapa": lambda: nets.Speaker("ecapa"), "log_mel": nets.LogMelSpeaker}
 
-def embedder(encoder, speaker):
+
+def embedder(encoder, head):
     @torch.no_grad()
     def embed(clips):
-        return speaker(encoder(torch_features.fbank(torch.tensor(np.stack(clips)).to(DEVICE)))).cpu().numpy()
+        x = torch_features.fbank(torch.tensor(np.stack(clips)))
+        return head(x if encoder is None else encoder(x)).numpy()
 
     return embed
 
 
-def judge(encoder, speaker, c):
-    encoder.eval(), speaker.eval()
-    return trials.report(c, embedder(encoder, speaker))
+def judge(encoder, head, c):
+    head.eval()
+    r = {f"eer_{n}s": trials.report(c, embedder(encoder, head), int(float(n) * 16000))["eer"] for n in ("3", "1.5")}
+    head.train()
+    return {k: float(v) for k, v in r.items()}
 
 
-def main():
-    a = arguments(__doc__, minutes=8.0, lr=8e-4, margin=0.3, seconds=3.0, threads=2)
+def fit(name, head, encoder, bank, a, minutes, lr, centres=2):
+    """One head by the clock: AAM-softmax, the teacher's voice and relations; the last fifth on longer clips with a larger margin."""
     torch.manual_seed(2)
-    torch.set_num_threads(a.threads)
-    c, work = open_corpus(a), Path(a.work)
-    encoder, speaker = nets.Encoder().to(DEVICE), nets.Speaker(**nets.SPEAKER).to(DEVICE)
-    encoder.load_state_dict(torch.load(work / "encoder.pt"))
-    speaker.load_state_dict(torch.load(work / "speaker_joint.pt"), strict=False)
-    before = judge(encoder, speaker, c)
-    print("joint head", before, flush=True)
-    data = Batches(c, work, a.seconds, speakers=32, masked=0, spoof=0, seed=2, sources=False)
-    joint = torch.load(work / "joint.ckpt", weights_only=False, map_location=DEVICE)["net"]
-    classes = nn.Parameter(joint["aam"])
-    opt = torch.optim.AdamW([*speaker.parameters(), classes], lr=a.lr, weight_decay=0.02)
-    loader = iter(torch.utils.data.DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=4))
+    rng, data = np.random.default_rng(3), Batches(bank, 5, speech=48, other=0)
+    classes = nn.Parameter(torch.randn(centres, data.speakers.count, head.out) * 0.05 + 0.7 * data.speakers.centres())
+    own = [*head.parameters(), classes]
+    opt = torch.optim.AdamW(own, lr=lr, weight_decay=0.02)
     t0, step, run = time.time(), 0, {}
-    speaker.train()
-    encoder.eval()
-    while (done := (time.time() - t0) / max(1e-9, 60 * a.minutes)) < 1:
+    head.train()
+    if encoder is None:
+        head.norm.fit(data(200)[0])
+    while (done := (time.time() - t0) / (60 * minutes)) < 1:
         for g in opt.param_groups:
-            g["lr"] = a.lr * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
-        wave, who, teach = (v.to(DEVICE) for v in next(loader))
-        with torch.no_grad(), half():
-            h = encoder(torch_features.fbank(wave))
+            g["lr"] = lr * min(1, done / 0.05 + 0.05) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
+        late = done > 0.8
+        x, _, who, voice, *_ = data(4 * int(rng.choice([50, 74] if late else [37, 50, 62])))
         with half():
-            z = speaker(h)
-        parts = {"aam": aam_loss(z, classes, who, a.margin), "teacher": (1 - (z * teach).sum(1)).mean()}
-        loss = 0.3 * parts["aam"] + 6.0 * parts["teacher"]
+            if encoder is not None:
+                with torch.no_grad():
+                    x = encoder(x)
+            z = head(x)
+        parts = {"aam": aam_loss(z, classes, who, a.margin * min(1, done / 0.6) if not late else 1.5 * a.margin),
+                 "teacher": (1 - (z * voice).sum(1)).mean(), "relation": relation(z, voice)}
         opt.zero_grad(set_to_none=True)
-        loss.backward()
-        if torch.isfinite(nn.utils.clip_grad_norm_(speaker.parameters(), 5.0)):
+        (0.25 * parts["aam"] + 6.0 * parts["teacher"] + 10.0 * parts["relation"]).backward()
+        if torch.isfinite(nn.utils.clip_grad_norm_(own, 5.0)):
             opt.step()
         step += 1
         for k, v in parts.items():
             run[k] = 0.97 * run.get(k, float(v.detach())) + 0.03 * float(v.detach())
-        if step % 20 == 0:
-            print(step, {k: round(v, 3) for k, v in run.items()}, flush=True)
-    after = judge(encoder, speaker, c) if step else before
-    print("tuned head", after, flush=True)
-    kept = "tuned" if step and after["eer"] <= before["eer"] else "joint"
-    if kept == "joint":
-        speaker.load_state_dict(torch.load(work / "speaker_joint.pt"), strict=False)
-    encoder.cpu(), speaker.cpu()
-    chosen = discriminant.fit(encoder, speaker, c)
-    save(speaker.state_dict(), work / "speaker.pt")
-    out = {"trained": True, "kept": kept, "discriminants": chosen, "steps": step, "seconds": round(time.time() - t0), "seed": 2, "loss": {k: round(v, 4) for k, v in run.items()},
-           "joint_head_eer": before["eer"], "tuned_head_eer": after["eer"], "teacher": "Resemblyzer (Apache-2.0), training speech only"}
-    (work / "speaker.json").write_text(json.dumps(out, default=float))
+        if step % 50 == 0:
+            print(name, step, {k: round(v, 3) for k, v in run.items()}, flush=True)
+    return {"steps": step, "seconds": round(time.time() - t0), **{k: round(v, 4) for k, v in run.items()}}
+
+
+def main():
+    a = arguments(__doc__, minutes=8.0, lr=2e-3, margin=0.2, threads=2, kinds=",".join(KINDS))
+    torch.set_num_threads(a.threads)
+    c, work = open_corpus(a), Path(a.work)
+    bank = Bank(c, work)
+    encoder, joint = nets.Encoder(), nets.LayerPooling()
+    encoder.load_state_dict(torch.load(work / "encoder.pt"))
+    joint.load_state_dict(torch.load(work / "encoder_speaker.pt"))
+    encoder.eval()
+    at = work / "speaker_heads.json"
+    report = json.loads(at.read_text()) if at.exists() else {}
+    report["joint"] = {**judge(encoder, joint, c), "parameters": nets.parameters(joint)}
+    print("joint", report["joint"], flush=True)
+    for name in a.kinds.split(","):
+        if name in report or not name:
+            continue
+        head, under = KINDS[name](), None if name == "log_mel" else encoder
+        report[name] = fit(name, head, under, bank, a, a.minutes, a.lr)
+        report[name].update(judge(under, head, c), parameters=nets.parameters(head))
+        print(name, report[name], flush=True)
+        save(head.state_dict(), work / f"speaker_{name}.pt")
+        at.write_text(json.dumps(report))
+    best = min((k for k in report if k != "log_mel"), key=lambda k: report[k]["eer_3s"])
+    head = KINDS["layer_pooling" if best == "joint" else best]()
+    head.load_state_dict(torch.load(work / ("encoder_speaker.pt" if best == "joint" else f"speaker_{best}.pt")))
+    chosen = discriminant.fit(encoder, head, c)
+    save(head.state_dict(), work / "speaker.pt")
+    (work / "speaker.json").write_text(json.dumps({"trained": True, "kept": best, "kind": "layer_pooling" if best == "joint" else best, "heads": report,
+                                                   "discriminants": chosen, "teacher": "Resemblyzer (Apache-2.0), training speech only"}, default=float))
 
 
 if __name__ == "__main__":

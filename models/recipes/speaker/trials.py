@@ -1,4 +1,4 @@
-"""The dev trials as text (`path_a start_a path_b start_b label`, starts in samples), and how a system is scored on them.
+"""The dev and test trials as text (`path_a start_a path_b start_b label`, starts in samples), and how a system is scored on them.
 
 Segments of 3 s begin after the leading silence; pairs are from different files of one source, and the list is seeded. A 1.5 s trial
 uses the first half of the same segments.
@@ -11,7 +11,7 @@ from ..common import features as ref
 from ..common import metrics
 from ..common.corpus import arguments, open_corpus
 
-LIST = Path(__file__).parent / "trials_dev.txt"
+LIST = {split: Path(__file__).parent / f"trials_{split}.txt" for split in ("dev", "test")}
 LENGTH = 48000
 
 
@@ -23,9 +23,10 @@ def starts(x):
     return list(range(first, len(x) - LENGTH + 1, LENGTH))
 
 
-def make(corpus, targets=1000, others=2000, seed=7):
+def make(corpus, split, targets=1000, others=2000, seed=7):
+    """At most so many pairs of each source, from different files."""
     rng = np.random.default_rng(seed)
-    rows = [r for r in corpus.select("dev", "speech", 3.0)]
+    rows = [r for r in corpus.select(split, "speech", 3.0)]
     lines = []
     for group in sorted({r["group"] for r in rows}):
         seg = [(r, s) for r in rows if r["group"] == group for s in starts(corpus.audio(r))]
@@ -38,12 +39,12 @@ def make(corpus, targets=1000, others=2000, seed=7):
             p = pairs[label]
             pick = rng.permutation(len(p))[:most]
             lines += [(*p[i], label) for i in sorted(pick)]
-            print(group, label, len(p), "->", len(pick))
-    LIST.write_text("".join(" ".join(map(str, l)) + "\n" for l in lines))
+            print(split, group, label, len(p), "->", len(pick))
+    LIST[split].write_text("".join(" ".join(map(str, l)) + "\n" for l in lines))
 
 
-def read():
-    return [(a, int(i), b, int(j), int(y)) for a, i, b, j, y in (l.split() for l in LIST.read_text().splitlines())]
+def read(split="dev"):
+    return [(a, int(i), b, int(j), int(y)) for a, i, b, j, y in (l.split() for l in LIST[split].read_text().splitlines())]
 
 
 def segments(trials):
@@ -64,8 +65,8 @@ def score(corpus, embed, length=LENGTH, trials=None):
     return s, y, [who(t[0]) for t in trials], [who(t[2]) for t in trials]
 
 
-def report(corpus, embed, length=LENGTH, scored=None):
-    s, y, a, b = scored or score(corpus, embed, length)
+def report(corpus, embed, length=LENGTH, split="dev"):
+    s, y, a, b = score(corpus, embed, length, read(split))
     out = {"eer": round(metrics.eer(s, y), 2), "ci": metrics.bootstrap(s, y, a, b), "min_dcf": round(metrics.min_dcf(s, y), 3)}
     g = np.array([w.split("/")[0] for w in a])
     for name in sorted(set(g)):
@@ -93,4 +94,5 @@ def control(corpus):
 
 
 if __name__ == "__main__":
-    make(open_corpus(arguments(__doc__)))
+    for split in LIST:
+        make(open_corpus(arguments(__doc__)), split)

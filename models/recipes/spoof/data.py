@@ -43,16 +43,18 @@ class SpoofData:
         return g[rng.integers(len(g))]
 
     def pair(self, rng, n, p_copy=0.65):
-        """(real, fake), n samples each."""
+        """(real, fake), n samples each; `self.made` says what made the fake."""
         if rng.random() < p_copy:
             path, kinds = self.draw(self.copies, rng)
-            a, b = kinds[sorted(kinds)[rng.integers(len(kinds))]]
+            self.made = sorted(kinds)[rng.integers(len(kinds))]
+            a, b = kinds[self.made]
             y = self.audio[a:b].astype(np.float32) / 32768
             x = self.c.audio(path)[: len(y)]
             lo, hi = edges(x)
             at = int(rng.integers(2**31))
             return tuple(augment.fit_length(v[lo:hi], n, np.random.default_rng(at)) for v in (x, y))
         g = self.fake[rng.integers(len(self.fake))]
+        self.made = g[0]["group"]
         fake, real = g[rng.integers(len(g))], self.draw(self.real, rng)
         return tuple(augment.fit_length(trim(self.c.audio(r)), n, rng) for r in (real, fake))
 

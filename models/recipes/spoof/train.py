@@ -1,11 +1,9 @@
-"""Trains the spoof head on the frozen encoder's lower layers and the spectral view, and calibrates it on dev.
+"""Trains the spoof head on the pairs of the bank (bank.py): the four fusions of an SSL and a spectral view, and two kinds of statistics.
 
-The two opinions of the head (nets.Spoof) are trained apart, on the same pairs of a real and a fake clip from one channel (data.py);
-clips and features are made once and kept. A dev file's score is the mean over its 3 s windows (a shorter file is repeated); the list
-is spoof/trials_dev.txt.
+Encoder and listener are frozen; what they say of the bank's clips is kept. The fusions are compared with each view alone on dev, and the best of the
+four is shipped. `--leave-out` measures each training system with heads that never heard it.
 """
 import json
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -13,123 +11,56 @@ import torch
 import torch.nn.functional as F
 
 from ..common import metrics, nets, torch_features
-from ..common.augment import Augmenter
-from ..common.corpus import arguments, open_corpus, to_i16
+from ..common.corpus import arguments, open_corpus
+from ..common.device import half
+from . import trials
+from .bank import N, wave
 from .data import SpoofData
 
-LIST = Path(__file__).parent / "trials_dev.txt"
-N = 48000
-PAGES = {  # dev systems and the real speech from the same demo page
-    "glowtts_hifigan": "glowtts_demo", "glowtts_misc": "glowtts_demo", "winter_vc": "winter_demo", "wavernn": "wavernn_target",
-}
-
-
-def make_trials(corpus):
-    rows = [(r, 1) for r in corpus.select("dev", "bonafide")] + [(r, 0) for r in corpus.select("dev", "spoof")]
-    LIST.write_text("".join(f"{r['path']} {y} {r['group']}\n" for r, y in rows))
-
-
-def trials():
-    return [(p, int(y), s) for p, y, s in (l.split() for l in LIST.read_text().splitlines())]
-
-
-def windows(x, hop=24000):
-    """The 3 s windows of a file, its last one aligned to the end; a shorter file is repeated."""
-    if len(x) < N:
-        return [np.resize(x, N)]
-    at = list(range(0, len(x) - N + 1, hop))
-    if at[-1] != len(x) - N and len(x) - N - at[-1] > 8000:
-        at.append(len(x) - N)
-    return [x[s : s + N] for s in at]
-
-
-def judge(corpus, score, listed):
-    """`score(list of 3 s windows) -> scores`; the scores of each file of (path, label, system)."""
-    out = []
-    for path, *_ in listed:
-        w = windows(corpus.audio(path))
-        out.append(np.concatenate([score(w[i : i + 8]) for i in range(0, len(w), 8)]))
-    return out
-
-
-def evaluate(corpus, score):
-    """The report on dev: files by the mean of their windows, and the calibration of windows."""
-    names, y, g = zip(*trials())
-    each = judge(corpus, score, trials())
-    rep = summary(np.array([e.mean() for e in each]), np.array(y), np.array(g), names)
-    # the daemon scores windows, so it is windows that are calibrated
-    single, labels = np.concatenate(each), np.repeat(y, [len(e) for e in each])
-    slope, offset = metrics.calibrate(single, labels)
-    return {**rep, "slope": slope, "offset": offset, "cllr": round(metrics.cllr(slope * single + offset, labels), 3), "windows": len(single)}
-
-
-def evaluate_test(corpus, score):
-    """The report on the test split, on which nothing was chosen."""
-    listed = [(r["path"], y, r["group"]) for kind, y in (("bonafide", 1), ("spoof", 0)) for r in corpus.select("test", kind)]
-    names, y, g = (np.array(v) for v in zip(*listed))
-    s = np.array([e.mean() for e in judge(corpus, score, listed)])
-    eer = lambda keep: round(float(metrics.eer(s[keep], y[keep])), 2)
-    low, high = metrics.bootstrap(s, y, names)
-    return {"test_eer_percent": eer(y >= 0), "test_eer_low_percent": low, "test_eer_high_percent": high,
-            "test_librispeech_eer_percent": eer((y == 0) | (g == "librispeech")), "test_demo_pages_eer_percent": eer((y == 0) | (g != "librispeech")),
-            "test_files": len(s), "test_per_system_eer_percent": {k: eer((y == 1) | (g == k)) for k in sorted(set(g[y == 0]))}}
-
-
-def summary(s, y, g, names):
-    out = {"eer_percent": round(metrics.eer(s, y), 2)}
-    out["eer_low_percent"], out["eer_high_percent"] = metrics.bootstrap(s, y, names)
-    pages = set(PAGES.values())
-    keep = np.array([(b in pages) if a else (b in PAGES) for a, b in zip(y, g)])
-    out["matched_eer_percent"] = round(metrics.eer(s[keep], y[keep]), 2)
-    out["per_system_eer_percent"] = {k: round(metrics.eer(s[(y == 1) | (g == k)], y[(y == 1) | (g == k)]), 1) for k in sorted(set(g[y == 0]))}
-    out["bona_fide_mean_score"] = {k: round(float(s[g == k].mean()), 2) for k in sorted(set(g[y == 1]))}
-    return out
-
-
-_C = {}
-
-
-def _start(args):
-    torch.set_num_threads(1)
-    c = open_corpus(args)
-    _C.update(aug=Augmenter(c), data=SpoofData(c, args.work))
-
-
-def _pair(seed):
-    """A pair of clips, int16. Levels do not matter to the features; int16 would spoil quiet clips, so all are loud."""
-    v = _C["data"].clips(np.random.default_rng([31, seed]), N, _C["aug"])
-    return np.stack([to_i16(x / (np.abs(x).max() + 1e-9) * 0.7) for x in v])
-
-
-def make_clips(args):
-    """[2 * pairs, N], real and fake in turn."""
-    at = Path(args.work) / "spoof_clips.npy"
-    if not at.exists():
-        with get_context("spawn").Pool(2, _start, (args,)) as pool:
-            np.save(at, np.concatenate(list(pool.imap(_pair, range(args.pairs), chunksize=16))))
-    return np.load(at, mmap_mode="r")
+FUSED = 6000  # clips whose hidden states are kept (they are large)
 
 
 @torch.no_grad()
-def features(encoder, wave):
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        h = encoder(torch_features.fbank(wave))[:, :5].float()
-    return h, torch_features.spectral(wave)
+def features(encoder, net, x):
+    """(lower hidden states, cepstra, heard, fine statistics) of waves [B, N]."""
+    s = torch_features.spectral(x)
+    cepstra, fine, picture = net.views(s)
+    with half():
+        h = encoder(torch_features.fbank(x))[:, : nets.Fusion.LOWER].float()
+        heard = net.listener(picture).float()
+    return h, cepstra, heard, nets.fine_statistics(fine)
 
 
-def clip_features(encoder, x, work):
-    """Hidden states, cepstra (float16) and fine statistics of all clips, kept in the work folder."""
-    at = [work / f"spoof_{name}.npy" for name in ("hidden", "cepstra", "fine")]
-    if not at[2].exists():
-        hid, cep = np.zeros((len(x), 5, 149, nets.DIM), np.float16), np.zeros((len(x), 298, 180), np.float16)
-        fine = np.zeros((len(x), 448), np.float32)
-        for i in range(0, len(x), 16):
-            h, s = features(encoder, torch.tensor(x[i : i + 16].astype(np.float32) / 32768))
-            hid[i : i + 16], cep[i : i + 16], fine[i : i + 16] = h.numpy(), s[:, :, :180].numpy(), nets.fine_statistics(s[:, :, 180:]).numpy()
-            if i % 1024 == 0:
+def kept(encoder, net, clips, work):
+    """The features of all clips, mapped from the work folder."""
+    shapes = {"hidden": (FUSED, nets.Fusion.LOWER, 149, nets.DIM), "cepstra": (FUSED, 298, 180), "heard": (len(clips), 149, nets.HEARD), "fine": (len(clips), 448)}
+    at = {n: work / "spoof_bank" / f"{n}.npy" for n in shapes}
+    if not at["fine"].exists():
+        out = {n: np.lib.format.open_memmap(at[n].with_suffix(".part"), "w+", np.float32 if n == "fine" else np.float16, shapes[n]) for n in shapes}
+        for i in range(0, len(clips), 16):
+            for n, v in zip(shapes, features(encoder, net, wave(clips[i : i + 16]))):
+                if i < shapes[n][0]:
+                    out[n][i : i + 16] = v[: shapes[n][0] - i].numpy()
+            if i % 1600 == 0:
                 print("features", i, flush=True)
-        np.save(at[0], hid), np.save(at[1], cep), np.save(at[2], fine)
-    return tuple(torch.from_numpy(np.load(f, mmap_mode="r+")) for f in at)
+        for n in shapes:
+            out[n].flush()
+            at[n].with_suffix(".part").rename(at[n])
+    return {n: np.load(at[n], mmap_mode="r") for n in shapes}
+
+
+def systems(c, work, count):
+    """What made the fake of each pair: the draws of bank.py again, without the channel."""
+    at = work / "spoof_bank" / "systems.json"
+    if not at.exists():
+        data, out = SpoofData(c, work), []
+        for seed in range(count):
+            rng = np.random.default_rng([31, seed])
+            rng.integers(2**31)
+            data.pair(rng, N)
+            out.append(data.made)
+        at.write_text(json.dumps(out))
+    return np.array(json.loads(at.read_text()))
 
 
 def loss_of(scores, target):
@@ -162,30 +93,38 @@ def fit(parameters, scores, steps, batch, rate, after=lambda step: None):
     return run
 
 
-def fit_fine(net, x, steps, batch=256):
-    """Each of the heads from its own start and order of pairs; their mean is steadier than any of them."""
-    net.fine_mean.copy_(x.mean(0)), net.fine_std.copy_(x.std(0) + 1e-6)
+def fit_experts(net, x, steps, use=None, batch=256):
+    """Each of the heads from its own start and order of pairs. `use`: the pairs it may hear."""
+    x = torch.as_tensor(np.asarray(x), dtype=torch.float32)
+    net.mean.copy_(x.mean(0)), net.std.copy_(x.std(0) + 1e-6)
     x, losses = net.scaled(x), []
-    for k, head in enumerate(net.fine_heads):
+    use = np.arange(len(x) // 2) if use is None else use
+    for k, head in enumerate(net.heads):
         rng = np.random.default_rng(k)
-        losses.append(fit(list(head.parameters()), lambda _: head(x[pairs(rng, len(x), batch)])[:, 0], steps, batch, 2e-3))
+
+        def scores(_):
+            i = 2 * use[rng.integers(0, len(use), batch // 2)]
+            return head(x[np.stack([i, i + 1], 1).flatten()])[:, 0]
+
+        losses.append(fit(list(head.parameters()), scores, steps, batch, 2e-3))
     return float(np.mean(losses))
 
 
-def fit_fusion(net, hidden, cepstra, steps, batch=32):
+def fit_fusion(net, kept, steps, batch=32):
     rng, average = np.random.default_rng(33), None
+    hidden, cepstra, heard = kept["hidden"], kept["cepstra"], kept["heard"]
 
     def scores(_):
-        i = pairs(rng, len(hidden), batch)
-        h, s = hidden[i].float(), cepstra[i].float()
+        i = pairs(rng, len(hidden), batch).numpy()
+        h, s, l = (torch.from_numpy(v[i]).float() for v in (hidden, cepstra, heard))
         for k in range(batch):  # blank a span of time or a view, so that no single cue carries the decision
             if rng.random() < 0.3:
                 v = 60 * int(rng.integers(3))
                 s[k, :, v : v + 60] = 0
             if rng.random() < 0.3:
                 b = int(rng.integers(0, 120))
-                h[k, :, b : b + 25], s[k, 2 * b : 2 * b + 50] = 0, 0
-        return net.fusion(h, s)
+                h[k, :, b : b + 25], s[k, 2 * b : 2 * b + 50], l[k, b : b + 25] = 0, 0, 0
+        return net(h, s, l)
 
     def after(step):
         nonlocal average
@@ -194,40 +133,87 @@ def fit_fusion(net, hidden, cepstra, steps, batch=32):
         if average is not None:
             average.update_parameters(net)
 
-    run = fit([p for n, p in net.named_parameters() if not n.startswith("fine")], scores, steps, batch, 1e-3, after)
+    run = fit(list(net.parameters()), scores, steps, batch, 1e-3, after)
     net.load_state_dict(average.module.state_dict())
+    net.eval()
     return run
 
 
+def leave_one_out(c, work, data, made, steps=700, folds=8, seed=0):
+    """Systems in folds: heads on both kinds of statistics that never heard a fold's systems, on that fold's pairs. EER of windows, per system."""
+    rng, out = np.random.default_rng(seed), {}
+    names = sorted(set(made))
+    fold = {n: i % folds for i, n in enumerate(rng.permutation(names))}
+    at = np.array([fold[m] for m in made])
+    stats = [nets.frame_statistics(torch.from_numpy(np.asarray(data["heard"], np.float32))).numpy(), np.asarray(data["fine"])]
+    score = np.zeros(2 * len(made))
+    for k in range(folds):
+        use, test = np.nonzero(at != k)[0], np.nonzero(at == k)[0]
+        for x in stats:
+            net = nets.Experts(x.shape[1], heads=1)
+            fit_experts(net, x, steps, use)
+            net.eval()
+            with torch.no_grad():
+                i = np.stack([2 * test, 2 * test + 1], 1).flatten()
+                score[i] += net(torch.from_numpy(x[i]).float()).numpy()
+    y = np.tile([1, 0], len(made))
+    for n in names:
+        i = np.nonzero(made == n)[0]
+        i = np.stack([2 * i, 2 * i + 1], 1).flatten()
+        out[n] = round(float(metrics.eer(score[i], y[i])), 1)
+    return {"pooled": round(float(metrics.eer(score, y)), 2), "systems": out}
+
+
 def main():
-    a = arguments(__doc__, pairs=5000, steps=400, fine_steps=2500, threads=2)
+    a = arguments(__doc__, steps=400, expert_steps=2000, threads=2, kinds=",".join(nets.Fusion.KINDS), leave_out=0)
     torch.set_num_threads(a.threads)
     torch.manual_seed(1)
     c, work = open_corpus(a), Path(a.work)
-    make_trials(c)
-    encoder = nets.Encoder()
+    encoder, net = nets.Encoder(), nets.Spoof()
     encoder.load_state_dict(torch.load(work / "encoder.pt"))
-    encoder.eval()
-    net = nets.Spoof()
-    hidden, cepstra, fine = clip_features(encoder, make_clips(a), work)
-    fine_loss = fit_fine(net, fine, a.fine_steps)
-    fusion_loss = fit_fusion(net, hidden, cepstra, a.steps)
-    net.eval()
+    net.listener.load_state_dict(torch.load(work / "listener.pt"))
+    encoder.eval(), net.eval()
+    clips = np.memmap(work / "spoof_bank" / "clips.i16", np.int16, "r").reshape(-1, N)
+    data = kept(encoder, net, clips, work)
+    dev = [(torch.tensor(np.stack(w)), len(w)) for w in (trials.windows(c.audio(p)) for p, *_ in trials.read("dev"))]
+    seen = [features(encoder, net, x) for x, _ in dev]
+    names, y, g = (np.array(v) for v in zip(*trials.read("dev")))
+    y = y.astype(int)
 
     @torch.no_grad()
-    def score(w, which):
-        both = [v.numpy() for v in net.opinions(*features(encoder, torch.tensor(np.stack(w))))]
-        return net.WEIGHT * both[0] + both[1] if which is None else both[which]
+    def told(opinion):
+        s = np.array([float(opinion(*f).mean()) for f in seen])
+        return s, trials.summary(s, y, g, names)
 
-    rep = evaluate(c, lambda w: score(w, None))
-    for i, name in enumerate(("fusion_alone", "fine_structure_alone")):
-        alone = evaluate(c, lambda w, i=i: score(w, i))
-        rep[name] = {k: alone[k] for k in ("eer_percent", "matched_eer_percent")}
-    rep.update({"trained": True, "seed": 31, "pairs": a.pairs, "steps": a.steps, "loss": round(fusion_loss, 4),
-                "fine_steps": a.fine_steps, "fine_loss": round(fine_loss, 4)})
+    short = lambda r: {k: r[k] for k in ("eer_percent", "matched_eer_percent")}
+    report = {"trained": True, "seed": 31, "pairs": len(clips) // 2, "steps": a.steps, "expert_steps": a.expert_steps, "dev": {}}
+    heard_stats = nets.frame_statistics(torch.from_numpy(np.asarray(data["heard"], np.float32)))
+    report["heard_loss"], report["fine_loss"] = fit_experts(net.heard, heard_stats, a.expert_steps), fit_experts(net.fine, data["fine"], a.expert_steps)
+    net.heard.eval(), net.fine.eval()
+    s_heard, r = told(lambda h, s, l, f: net.heard(nets.frame_statistics(l)))
+    report["dev"]["heard alone"] = short(r)
+    s_fine, r = told(lambda h, s, l, f: net.fine(f))
+    report["dev"]["fine alone"] = short(r)
+    report["dev"]["heard + fine"] = short(trials.summary(s_heard + s_fine, y, g, names))
+    print(report["dev"], flush=True)
+    best = None
+    for kind in a.kinds.split(","):
+        torch.manual_seed(1)
+        fusion = nets.Fusion(kind)
+        loss = fit_fusion(fusion, data, a.steps)
+        s, r = told(lambda h, s, l, f: fusion(h, s, l))
+        both = trials.summary(s + s_heard + s_fine, y, g, names)
+        report["dev"][kind] = {**short(r), "loss": round(loss, 4), "parameters": nets.parameters(fusion), "with the others": short(both)}
+        print(kind, report["dev"][kind], flush=True)
+        if kind not in ("ssl", "spectral") and (best is None or r["eer_percent"] < best[0]):
+            best = (r["eer_percent"], kind, fusion, both)
+    net.fusion, report["kind"] = best[2], best[1]
+    report.update(best[3])
+    if a.leave_out:
+        report["leave_one_out"] = leave_one_out(c, work, data, systems(c, work, len(clips) // 2))
     torch.save(net.state_dict(), work / "spoof.pt")
-    (work / "spoof.json").write_text(json.dumps(rep))
-    print(json.dumps(rep, indent=1))
+    (work / "spoof.json").write_text(json.dumps(report, default=float))
+    print(json.dumps(report, indent=1, default=float))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,111 @@
+"""The spoof bank: pairs of a real and a fake clip from one channel, and what a teacher hears in them, made once.
+
+The teacher is DistillMOS (PyPI `distillmos`, MIT): a small network that was distilled from a large self-supervised one to judge how speech was
+degraded. What it knows of vocoders and coders, no corpus of some minutes can teach. Its front end's output and the states of two of its layers,
+reduced to 64 principal components each, stand at 50 Hz.
+
+Files in `<work>/spoof_bank`: `clips.i16` [2 * pairs, 48000] (real and fake in turn), `states.f16` [2 * pairs, 150, 192].
+"""
+import sys
+import types
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..common.augment import Augmenter
+from ..common.corpus import arguments, open_corpus, to_i16
+from .data import SpoofData
+
+N, FRAMES, KEEP = 48000, 150, 64
+LAYERS = (3, 6)
+
+
+class Teacher:
+    """DistillMOS on clips of 3 s: [B, 48000] -> front end [B, 150, 1024] and layers 4 and 7 [B, 150, 200]."""
+
+    def __init__(self):
+        sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))  # it is imported for files only, which are not read here
+        import distillmos.sqa as sqa
+
+        self.compress = sqa._complex_compressed
+        self.net = sqa.ConvTransformerSQAModel(segmenting_in_forward=False).eval()
+        self.wrap = self.net.transformer_pool_attn.transformer
+        position = self.wrap.position_encoding
+        position.pe = position.pe[:, :FRAMES]
+        self.layers = {}
+        for k in LAYERS:
+            self.wrap.transformer_encoder.layers[k].register_forward_hook(lambda m, i, o, k=k: self.layers.__setitem__(k, o))
+
+    @torch.no_grad()
+    def __call__(self, x):
+        x = x / (x.abs().amax(1, keepdim=True) + 1e-8)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            front = self.net.cnn(x).float()
+        self.net.transformer_pool_attn(front.transpose(1, 2))
+        front = self.net.transformer_pool_attn.norm_input(front).transpose(1, 2)
+        return [front] + [self.layers[k].float() for k in LAYERS]
+
+
+def basis(t, clips):
+    """Mean and axes of each state: whitened together, to unit mean variance."""
+    parts = [t(clips[i : i + 16]) for i in range(0, len(clips), 16)]
+    out = []
+    for k in range(1 + len(LAYERS)):
+        h = torch.cat([p[k] for p in parts]).flatten(0, 1)[::2]
+        mean = h.mean(0)
+        u, s, v = torch.linalg.svd(h - mean, full_matrices=False)
+        print("state", k, "kept", round(float((s[:KEEP] ** 2).sum() / (s**2).sum()), 3), flush=True)
+        out.append((mean, v[:KEEP].T / (s[:KEEP].square().mean() / len(h)).sqrt()))
+    return out
+
+
+_C = {}
+
+
+def _start(args):
+    torch.set_num_threads(1)
+    c = open_corpus(args)
+    _C.update(aug=Augmenter(c), data=SpoofData(c, args.work))
+
+
+def _pair(seed):
+    """A pair of clips, int16. Levels do not matter to the features; int16 would spoil quiet clips, so all are loud."""
+    v = _C["data"].clips(np.random.default_rng([31, seed]), N, _C["aug"])
+    return np.stack([to_i16(x / (np.abs(x).max() + 1e-9) * 0.7) for x in v])
+
+
+def wave(clips):
+    return torch.tensor(np.asarray(clips, np.float32) / 32768)
+
+
+def main():
+    a = arguments(__doc__, pairs=6000, threads=2)
+    folder = Path(a.work) / "spoof_bank"
+    folder.mkdir(exist_ok=True)
+    at = folder / "clips.i16"
+    if not at.exists():
+        with get_context("spawn").Pool(a.threads, _start, (a,)) as pool, open(folder / "clips.part", "wb") as out:
+            for i, pair in enumerate(pool.imap(_pair, range(a.pairs), chunksize=16)):
+                pair.tofile(out)
+                if i % 500 == 0:
+                    print("pairs", i, flush=True)
+        (folder / "clips.part").rename(at)
+    clips = np.memmap(at, np.int16, "r").reshape(-1, N)
+    if (folder / "states.f16").exists():
+        return
+    torch.set_num_threads(a.threads)
+    t = Teacher()
+    axes = basis(t, wave(clips[:: max(1, len(clips) // 256)]))
+    with open(folder / "states.part", "wb") as out:
+        for i in range(0, len(clips), 16):
+            h = t(wave(clips[i : i + 16]))
+            torch.cat([(s - mean) @ v for s, (mean, v) in zip(h, axes)], 2).half().numpy().tofile(out)
+            if i % 1600 == 0:
+                print("states", i, len(clips), flush=True)
+    (folder / "states.part").rename(folder / "states.f16")
+
+
+if __name__ == "__main__":
+    main()

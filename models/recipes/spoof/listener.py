@@ -1,0 +1,86 @@
+"""Trains the listener: a small convolutional network over the spectrum that learns to hear what the teacher hears (bank.py), without labels.
+
+`--labels W` adds the verdict and the order within pairs (train.loss_of) with that weight.
+"""
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..common import nets, torch_features
+from ..common.corpus import arguments, open_corpus
+from ..common.device import half, save
+from . import trials
+from .bank import KEEP, N, wave
+from .train import loss_of, pairs
+
+
+def pictures(x):
+    """The picture alone, in the shape that the network wants."""
+    p = torch_features.picture(x)
+    return nets.Spoof.views(torch.cat([p.new_zeros(*p.shape[:2], 405), p], 2))[2]
+
+
+def evaluate(net, head, c):
+
+    @torch.no_grad()
+    def score(w):
+        with half():
+            h = net(pictures(torch.tensor(np.stack(w))))
+        return head(nets.frame_statistics(h.float())).numpy()[:, 0]
+
+    net.eval(), head.eval()
+    r = trials.dev_report(c, score)
+    net.train(), head.train()
+    return {k: r[k] for k in ("eer_percent", "matched_eer_percent")}
+
+
+def main():
+    a = arguments(__doc__, minutes=25.0, lr=2e-3, threads=2, batch=32, labels=0.0, name="listener", seed=0, every=6.0)
+    torch.manual_seed(a.seed)
+    torch.set_num_threads(a.threads)
+    work, c = Path(a.work), open_corpus(a)
+    clips = np.memmap(work / "spoof_bank" / "clips.i16", np.int16, "r").reshape(-1, N)
+    states = np.memmap(work / "spoof_bank" / "states.f16", np.float16, "r").reshape(len(clips), -1, 3 * KEEP)
+    net, head = nets.Listener(), nn.Sequential(nn.BatchNorm1d(2 * nets.HEARD), nn.Dropout(0.3), nn.Linear(2 * nets.HEARD, 64), nn.ReLU(), nn.Linear(64, 1))
+    own = [*net.parameters(), *head.parameters()]
+    opt = torch.optim.AdamW(own, lr=a.lr, weight_decay=0.03)
+    rng, t0, step, run, log, judged = np.random.default_rng(a.seed), time.time(), 0, {}, [], 0.0
+    print("parameters", nets.parameters(net), flush=True)
+    target = torch.tensor([0.975, 0.025]).repeat(a.batch // 2)
+    while (done := (spent := time.time() - t0) / (a.minutes * 60)) < 1:
+        for g in opt.param_groups:
+            g["lr"] = a.lr * min(1, done / 0.05 + 0.02) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
+        i = pairs(rng, len(clips), a.batch).numpy()
+        want = torch.from_numpy(states[i, :149].astype(np.float32))
+        with torch.no_grad():
+            x = pictures(wave(clips[i]))
+        with half():
+            h = net(x)
+        h = h.float()
+        parts = {"states": (h - want).square().mean(), "verdict": loss_of(head(nets.frame_statistics(h))[:, 0], target)}
+        opt.zero_grad(set_to_none=True)
+        (parts["states"] + max(a.labels, 1e-3) * parts["verdict"]).backward()
+        if torch.isfinite(nn.utils.clip_grad_norm_(own, 5.0)):
+            opt.step()
+        step += 1
+        for k, v in parts.items():
+            run[k] = 0.97 * run.get(k, float(v.detach())) + 0.03 * float(v.detach())
+        if step % 20 == 0:
+            print(step, f"{spent:.0f}s", {k: round(v, 3) for k, v in run.items()}, flush=True)
+        if spent > judged + 60 * a.every:
+            judged = spent
+            log.append({"step": step, **{k: round(v, 4) for k, v in run.items()}, **evaluate(net, head, c)})
+            print("dev", log[-1], flush=True)
+            save(net.state_dict(), work / f"{a.name}.pt")
+    log.append({"step": step, **{k: round(v, 4) for k, v in run.items()}, **evaluate(net, head, c)})
+    print("dev", log[-1], flush=True)
+    save(net.state_dict(), work / f"{a.name}.pt"), save(head.state_dict(), work / f"{a.name}_head.pt")
+    (work / f"{a.name}.json").write_text(json.dumps({"trained": True, "steps": step, "seconds": round(spent), "labels": a.labels, "log": log}, default=float))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
-"""Everything in order: cache, teacher, vocoders, copies, encoder with its joint heads, speaker, spoof, vad, evaluation, pack, goldens, scene.
+"""Everything in order, from the corpus to the pack, its figures and the files that the tests hold it to.
 
-`python -m models.recipes.all --corpus DIR` resumes: a step whose result lies in the work folder is skipped.
+`python -m models.recipes.all --corpus DIR` resumes: a step whose result lies in the work folder is skipped. The evaluation needs the release build
+of the program (`make build`).
 """
 import subprocess
 import sys
@@ -8,11 +9,13 @@ from pathlib import Path
 
 from .common.corpus import arguments
 
-STEPS = [("common.corpus", "cache/index.csv"), ("speaker.trials", None), ("speaker.teacher", "teacher.npz"),
+STEPS = [("common.corpus", "cache/index.csv"), ("speaker.trials", None), ("spoof.trials", None),
+         ("encoder.bank", "bank/index.npz"), ("encoder.train", "encoder.json"), ("speaker.train", "speaker.json"),
          ("spoof.vocoders --kind melgan --minutes 11", "vocoder_melgan.json"), ("spoof.vocoders --kind hifigan --minutes 11", "vocoder_hifigan.json"),
          ("spoof.vocoders --kind istft --minutes 7", "vocoder_istft.json"), ("spoof.vocoders --kind codec --minutes 7", "vocoder_codec.json"),
-         ("spoof.copy_synthesis", "copies.npz"), ("encoder.train", "encoder.done"), ("speaker.train", "speaker.json"),
-         ("spoof.train", "spoof.json"), ("vad.train", "vad.json"), ("export", None), ("evaluate", None), ("export", None),
+         ("spoof.copy_synthesis", "copies.npz"), ("spoof.bank", "spoof_bank/states.f16"), ("spoof.listener", "listener.json"),
+         ("spoof.train --leave-out 1", "spoof.json"), ("sound.train", "sound.json"), ("vad.train", "vad.json"), ("encoder.ablation", "ablation.json"),
+         ("speaker.clones", "clones/list.txt"), ("export", None), ("calibrate", None), ("export", None), ("evaluate", None), ("export", None),
          ("goldens.make", None), ("goldens.pipeline", None), ("scene.make", None)]
 PLAIN = {"goldens.make": [], "goldens.pipeline": []}
 
@@ -24,9 +27,8 @@ def main():
             print("have", result)
             continue
         more = PLAIN.get(name, ["--work", a.work] + ([] if name == "export" else ["--corpus", a.corpus]))
-        for again in ([], ["--finish", "7.5"]) if name == "encoder.train" else ([],):
-            print("==", name, *again, flush=True)
-            subprocess.run([sys.executable, "-m", *("models.recipes." + name).split(), *more, *again], check=True)
+        print("==", name, flush=True)
+        subprocess.run([sys.executable, "-m", *("models.recipes." + name).split(), *more], check=True)
 
 
 if __name__ == "__main__":

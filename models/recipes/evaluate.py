@@ -124,12 +124,23 @@ def spoof_figures(c, program, work):
     return out
 
 
+def clone_figures(program, work):
+    """Verification with forged voices of the target among the trials: of the speaker head alone, and fused with the spoof head."""
+    out, listed = {}, work.parent / "clones" / "list.txt"
+    for score in ("speaker", "fused"):
+        r = program("speaker", listed, "--score", score, plot=f"clones_{score}" if score == "fused" else None)
+        out[score] = r["spoofing"]
+    return out
+
+
 def main():
     a = arguments(__doc__, pack="models/default", program="target/release/earwitness")
     c, work = open_corpus(a), Path(a.work) / "report"
     work.mkdir(exist_ok=True)
     program, pack = Program(a), Pack(a.pack)
     out = {"speaker": speaker_figures(c, program, work), "spoof": spoof_figures(c, program, work), "milliseconds_per_3s_window": pack.speed()}
+    if (work.parent / "clones" / "list.txt").exists():
+        out["clones"] = clone_figures(program, work)
     if "sound" in pack.s:
         from .sound.figures import figures
 

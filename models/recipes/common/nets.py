@@ -457,7 +457,7 @@ class Tagger(nn.Module):
 class Vad(nn.Module):
     """fbank [B, T, 80] -> speech probability of each 20 ms frame [B, T/2]."""
 
-    def __init__(self, d=64, k=15, blocks=4):
+    def __init__(self, d=80, k=15, blocks=5):
         super().__init__()
         self.norm = FbankNorm()
         self.conv = nn.Sequential(nn.Conv1d(80, d, 3, stride=2, padding=1), nn.ReLU(), nn.BatchNorm1d(d))

@@ -24,7 +24,8 @@ class Bank:
         self.fb = np.memmap(folder / "fbank.f16", np.float16, "r").reshape(-1, MELS)
         self.st = np.memmap(folder / "states.f16", np.float16, "r").reshape(-1, 3 * KEEP)
         self.start, self.half, self.frames, self.variant = z["start"], z["half"], z["frames"], z["variant"]
-        rows = [corpus.by_path[p] for p in z["path"]]
+        self.path = z["path"]
+        rows = [corpus.by_path[p] for p in self.path]
         self.kind = np.array([r["kind"] for r in rows])
         self.label = np.array([r["label"] for r in rows])
         self.who = np.array([r["who"] if r["split"] == "train" else "" for r in rows])

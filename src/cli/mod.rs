@@ -17,6 +17,7 @@ mod devices;
 mod doctor;
 mod embed;
 mod enroll;
+mod eval;
 mod hush;
 mod identify;
 mod models;
@@ -94,6 +95,8 @@ enum Command {
     Detect(detect::Args),
     /// Print the speaker embeddings of a recording.
     Embed(embed::Args),
+    /// Measure the models, or given scores, on a list of trials: EER, minDCF, actDCF, Cllr, a-DCF, APCER, BPCER.
+    Eval(eval::Args),
     /// List or remove enrolled people.
     Speakers(speakers::Args),
     /// List, describe or check model packs.
@@ -112,7 +115,7 @@ impl Command {
     /// Log filter where nobody asks for another: a daemon reports its progress, a command only trouble.
     fn default_log(&self) -> &'static str {
         match self {
-            Self::Run(_) => "info,ort=warn",
+            Self::Run(_) | Self::Eval(_) => "info,ort=warn",
             Self::Demo(_) => "warn,ort=error,rumqttd=off",
             // What it looks at is told as a result, in its own words.
             Self::Doctor(_) => "off",
@@ -129,6 +132,7 @@ impl Command {
             Self::Identify(args) => identify::run(args, output),
             Self::Detect(args) => detect::run(args, output),
             Self::Embed(args) => embed::run(args, output),
+            Self::Eval(args) => eval::run(args, output),
             Self::Speakers(args) => speakers::run(args, output),
             Self::Models(args) => models::run(args, output),
             Self::Devices(args) => devices::run(args, output),

@@ -27,7 +27,11 @@ pub struct Workbench {
 impl Workbench {
     /// Reads the configuration and opens the models.
     pub fn open(args: &Analysis) -> Result<Self, Failure> {
-        let config = args.config()?;
+        Self::with(args.config()?, args.channel)
+    }
+
+    /// Opens the models of a configuration; of recordings `channel` counts, or all, mixed.
+    pub fn with(config: Config, channel: Option<u16>) -> Result<Self, Failure> {
         let runtime = Runtime::load(config.models.runtime.as_deref())?;
         let pack = Pack::load(&config.models.pack)?;
         let analyser = Analyser::open(
@@ -41,13 +45,23 @@ impl Workbench {
             config,
             pack,
             analyser,
-            channel: args.channel,
+            channel,
         })
+    }
+
+    /// A recording at 16 kHz, mono.
+    pub fn samples(&self, path: &Path) -> Result<Vec<f32>, Failure> {
+        Ok(audio::decode(path, self.channel)?)
+    }
+
+    /// The models, for segments that a caller cuts.
+    pub fn analyser(&mut self) -> &mut Analyser {
+        &mut self.analyser
     }
 
     /// Scores one recording, window by window.
     pub fn scores(&mut self, path: &Path) -> Result<Vec<Scores>, Failure> {
-        let samples = audio::decode(path, self.channel)?;
+        let samples = self.samples(path)?;
         Ok(self.analyser.recording(&samples, &self.config.window)?)
     }
 

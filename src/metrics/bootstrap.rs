@@ -1,6 +1,8 @@
 //! Intervals by the bootstrap, which draws whole speakers (or files): trials that share one are not independent, and an
 //! interval that drew trials would be too narrow.
 
+use std::collections::HashMap;
+
 use super::trials::Trials;
 
 /// How often is drawn, and from which start of the generator.
@@ -22,9 +24,42 @@ pub struct Units {
 }
 
 impl Units {
+    /// Units of trials with two sides, under any numbers: they are numbered anew in order of appearance, so that what is not
+    /// among these trials cannot be drawn.
+    pub fn pairs(units: impl IntoIterator<Item = (usize, usize)>) -> Self {
+        let mut numbers = Renumber::default();
+        let (left, right) = units
+            .into_iter()
+            .map(|(left, right)| (numbers.of(left), numbers.of(right)))
+            .unzip();
+        Self {
+            left,
+            right: Some(right),
+        }
+    }
+
+    /// The same of trials with one side.
+    pub fn singles(units: impl IntoIterator<Item = usize>) -> Self {
+        let mut numbers = Renumber::default();
+        Self {
+            left: units.into_iter().map(|unit| numbers.of(unit)).collect(),
+            right: None,
+        }
+    }
+
     fn count(&self) -> usize {
         let all = self.left.iter().chain(self.right.iter().flatten());
         all.max().map_or(0, |most| most + 1)
+    }
+}
+
+#[derive(Default)]
+struct Renumber(HashMap<usize, usize>);
+
+impl Renumber {
+    fn of(&mut self, number: usize) -> usize {
+        let next = self.0.len();
+        *self.0.entry(number).or_insert(next)
     }
 }
 
@@ -126,6 +161,13 @@ mod tests {
         let mut generator = SplitMix(1_234_567);
         assert_eq!(generator.next(), 6_457_827_717_110_365_317);
         assert_eq!(generator.next(), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
+    fn units_are_numbered_in_order_of_appearance() {
+        let units = Units::pairs([(7, 3), (3, 9)]);
+        assert_eq!((units.left, units.right), (vec![0, 1], Some(vec![1, 2])));
+        assert_eq!(Units::singles([5, 5, 2]).left, [0, 0, 1]);
     }
 
     #[test]

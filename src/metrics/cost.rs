@@ -125,21 +125,10 @@ pub fn a_dcf(
     spoofs: &[f64],
     cost: &SpoofCost,
 ) -> Result<ADcf, MetricError> {
-    let against = |negatives: &[f64], negative| {
-        let negatives_of = negatives.iter().map(|&s| (s, false));
-        Trials::new(targets.iter().map(|&s| (s, true)).chain(negatives_of)).map_err(|e| match e {
-            MetricError::OneClass {
-                positives,
-                negatives,
-                ..
-            } => MetricError::OneClass {
-                positives,
-                positive: "target",
-                negatives,
-                negative,
-            },
-            other => other,
-        })
+    let against = |negatives: &[f64], name| {
+        let negatives = negatives.iter().map(|&s| (s, false));
+        Trials::new(targets.iter().map(|&s| (s, true)).chain(negatives))
+            .map_err(|e| e.named("target", name))
     };
     against(nontargets, "non-target")?;
     against(spoofs, "spoof")?;

@@ -27,6 +27,26 @@ pub enum MetricError {
     },
 }
 
+impl MetricError {
+    /// The same with the classes' own names.
+    #[must_use]
+    pub fn named(self, positive: &'static str, negative: &'static str) -> Self {
+        match self {
+            Self::OneClass {
+                positives,
+                negatives,
+                ..
+            } => Self::OneClass {
+                positives,
+                positive,
+                negatives,
+                negative,
+            },
+            other => other,
+        }
+    }
+}
+
 /// The errors at one threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Operating {

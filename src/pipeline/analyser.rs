@@ -2,7 +2,7 @@
 
 use crate::audio::{Level, SAMPLE_RATE};
 use crate::config;
-use crate::dsp::{HOP, SpectralView, WINDOW};
+use crate::dsp::{HOP, SpectralView, WINDOW, fbank};
 use crate::model::{Device, ModelError, Models, Pack, Runtime};
 use crate::task::speech::newest_utterance;
 use crate::task::{Scores, Utterance};
@@ -14,6 +14,24 @@ const ENCODER_HOP: usize = 2 * HOP;
 /// Below this level, dB relative to full scale, a window is silence without asking a model: 16-bit dither lies at −93,
 /// the noise floor of a cheap microphone around −70.
 const SILENCE_DBFS: f64 = -75.0;
+
+/// Which heads score a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// Who speaks.
+    pub speaker: bool,
+    /// Whether the voice is real; an error where detection is off.
+    pub spoof: bool,
+}
+
+/// What the heads say of a segment; `None` of one that was not asked.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Voice {
+    /// Speaker embedding, L2 norm 1.
+    pub embedding: Option<Vec<f32>>,
+    /// Raw score of the spoof head, higher = bona fide.
+    pub genuine: Option<f32>,
+}
 
 /// One set of sessions and the scratch space around them, owned by one thread.
 pub struct Analyser {
@@ -101,6 +119,34 @@ impl Analyser {
             });
         }
         Ok(scores)
+    }
+
+    /// Scores all of a segment, 16 kHz mono, at least 25 ms and at most a minute: whoever cut it has chosen what counts, and
+    /// silence in it is scored, too.
+    pub fn segment(&mut self, samples: &[f32], heads: Heads) -> Result<Voice, ModelError> {
+        let hidden = self.models.encode(fbank(samples).view())?;
+        let mut voice = Voice::default();
+        if heads.speaker {
+            voice.embedding = Some(self.models.embed(&hidden)?);
+        }
+        if heads.spoof {
+            let spectral = self.spectral.get_or_insert_with(SpectralView::new);
+            let view = spectral.compute(samples);
+            voice.genuine = Some(self.models.genuine(&hidden, view.view())?);
+        }
+        Ok(voice)
+    }
+
+    /// Scores a segment, 16 kHz mono, as a window of a stream: its newest utterance, or `None` without enough speech.
+    pub fn utterance(&mut self, samples: &[f32]) -> Result<Option<Utterance>, ModelError> {
+        let scores = self.window(&Window {
+            first_sample: 0,
+            samples: samples.to_vec(),
+            fbank: fbank(samples),
+            new_samples: samples.len(),
+            captured: std::time::Instant::now(),
+        })?;
+        Ok(scores.utterance)
     }
 
     /// Scores a whole recording, 16 kHz mono, cut into windows just as a stream is.

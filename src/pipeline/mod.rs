@@ -20,7 +20,7 @@ use crate::store::{Enrolment, SpeakerStore, StoreError};
 use crate::task::speaker::{Candidate, Matcher};
 use crate::task::{Judge, Policy};
 
-pub use analyser::Analyser;
+pub use analyser::{Analyser, Heads, Voice};
 pub use engine::Counters;
 
 /// A running daemon's analysis: one thread a stream, one worker an inference thread.

@@ -2,6 +2,7 @@
 //! voice is real, smoothing over time and state changes. No inference and no sockets live here.
 
 pub mod decision;
+mod fusion;
 pub mod recording;
 mod smooth;
 pub mod speaker;
@@ -10,4 +11,5 @@ pub mod spoof;
 mod stream;
 
 pub use decision::Policy;
+pub use fusion::fused_llr;
 pub use stream::{Judge, Scores, StreamDecider, Utterance};

@@ -115,7 +115,9 @@ impl Command {
     /// Log filter where nobody asks for another: a daemon reports its progress, a command only trouble.
     fn default_log(&self) -> &'static str {
         match self {
-            Self::Run(_) | Self::Eval(_) => "info,ort=warn",
+            Self::Run(_) => "info,ort=warn",
+            // Nothing but how far it is: decoders have a line to say on each file.
+            Self::Eval(_) => "warn,earwitness::cli=info",
             Self::Demo(_) => "warn,ort=error,rumqttd=off",
             // What it looks at is told as a result, in its own words.
             Self::Doctor(_) => "off",

@@ -24,7 +24,7 @@ pub(super) struct Axis {
 
 impl Axis {
     fn share(&self, value: f64) -> f64 {
-        ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+        (value - self.low) / (self.high - self.low)
     }
 }
 
@@ -74,10 +74,13 @@ impl Plot {
             "<g transform=\"rotate(-90 20 {middle:.1})\">{}</g>",
             text(20.0, middle, "middle", 14.0, &plot.y.label)
         );
+        let frame = format!(
+            "<rect x=\"{LEFT}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{height:.1}\"",
+            plot.width
+        );
         let _ = writeln!(
             body,
-            "<rect x=\"{LEFT}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{height:.1}\" fill=\"none\" stroke=\"#333\"/>",
-            plot.width
+            "<clipPath id=\"frame\">{frame}/></clipPath>\n{frame} fill=\"none\" stroke=\"#333\"/>"
         );
         plot.body = body;
         plot
@@ -133,7 +136,7 @@ impl Plot {
         };
         let _ = writeln!(
             self.body,
-            "<polyline points=\"{}\" {fill} stroke=\"{colour}\" stroke-width=\"2\"{dash}/>",
+            "<polyline points=\"{}\" {fill} stroke=\"{colour}\" stroke-width=\"2\"{dash} clip-path=\"url(#frame)\"/>",
             path.trim_end()
         );
     }
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_escaped_and_points_stay_inside() {
+    fn words_are_escaped_and_lines_are_clipped() {
         let mut plot = Plot::new("t\u{1}", axis(), axis(), 400.0);
         plot.curve([(-5.0, 5.0), (20.0, 5.0)], 9, true);
         plot.name("<x>".into(), 0);
@@ -218,7 +221,11 @@ mod tests {
         assert!(
             svg.contains("a &lt; b &amp; c") && svg.contains("&lt;x&gt;") && !svg.contains('\u{1}')
         );
-        assert!(svg.contains("points=\"70.0,244.0 700.0,244.0\""), "{svg}");
+        assert!(
+            svg.contains("points=\"-245.0,244.0 1330.0,244.0\""),
+            "{svg}"
+        );
+        assert!(svg.contains("clip-path=\"url(#frame)\""), "{svg}");
         assert_eq!(svg.matches("<g ").count(), svg.matches("</g>").count());
     }
 }

@@ -55,6 +55,7 @@ fn given_scores_give_the_figures_of_the_reference() {
         ("speaker", "speaker.txt", "speaker", 31),
         ("speaker", "spoofing.txt", "spoofing", 65),
         ("spoof", "spoof.txt", "spoof", 72),
+        ("sound", "sound.txt", "sound", 40),
     ] {
         let ended = place
             .run(&["--json", "eval", task, &golden(list), "--given"])

@@ -25,6 +25,7 @@ mod outcome;
 mod output;
 mod run;
 mod speakers;
+mod tag;
 mod verdict;
 mod verify;
 mod workbench;
@@ -93,6 +94,8 @@ enum Command {
     Identify(identify::Args),
     /// Check whether the voice in a recording is real: exit code 0 bona fide, 1 spoof or inconclusive.
     Detect(detect::Args),
+    /// Tell what else is heard on a recording, and when: speech, music, the classes of the pack.
+    Tag(tag::Args),
     /// Print the speaker embeddings of a recording.
     Embed(embed::Args),
     /// Measure the models, or given scores, on a list of trials: EER, minDCF, actDCF, Cllr, a-DCF, APCER, BPCER.
@@ -133,6 +136,7 @@ impl Command {
             Self::Verify(args) => verify::run(args, output),
             Self::Identify(args) => identify::run(args, output),
             Self::Detect(args) => detect::run(args, output),
+            Self::Tag(args) => tag::run(args, output),
             Self::Embed(args) => embed::run(args, output),
             Self::Eval(args) => eval::run(args, output),
             Self::Speakers(args) => speakers::run(args, output),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::audio;
 use crate::config::Config;
-use crate::model::{Pack, Runtime};
+use crate::model::{Pack, Runtime, Wanted};
 use crate::pipeline::Analyser;
 use crate::publish::time;
 use crate::store::Enrolment;
@@ -27,11 +27,16 @@ pub struct Workbench {
 impl Workbench {
     /// Reads the configuration and opens the models.
     pub fn open(args: &Analysis) -> Result<Self, Failure> {
-        Self::with(args.config()?, args.channel)
+        let config = args.config()?;
+        let wanted = Wanted {
+            spoof: config.spoof.enabled,
+            sound: false,
+        };
+        Self::with(config, args.channel, wanted)
     }
 
-    /// Opens the models of a configuration; of recordings `channel` counts, or all, mixed.
-    pub fn with(config: Config, channel: Option<u16>) -> Result<Self, Failure> {
+    /// Opens the models of a configuration, of the heads that can be left out those that are wanted; of recordings `channel` counts, or all, mixed.
+    pub fn with(config: Config, channel: Option<u16>, wanted: Wanted) -> Result<Self, Failure> {
         let runtime = Runtime::load(config.models.runtime.as_deref())?;
         let pack = Pack::load(&config.models.pack)?;
         let analyser = Analyser::open(
@@ -39,7 +44,7 @@ impl Workbench {
             &pack,
             config.models.provider,
             &config.window,
-            &config.spoof,
+            wanted,
         )?;
         Ok(Self {
             config,

@@ -63,14 +63,26 @@ impl Renumber {
     }
 }
 
-/// The 95 % interval of the equal error rate: in each round as many units are drawn, with replacement, as there are; a trial
-/// counts as often as the units on its sides were drawn (the product of both; once where both are the same). Rounds that leave
-/// a class empty are passed over; `None` when all do. The ends are the 2.5th and 97.5th percentile, interpolated linearly.
+/// The 95 % interval of the equal error rate; rounds that leave a class empty are passed over.
 pub fn eer_interval(trials: &Trials, units: &Units, how: Resampling) -> Option<(f64, f64)> {
+    interval(trials.len(), units, how, |weights| {
+        trials.weighted_eer(weights)
+    })
+}
+
+/// The 95 % interval of any measure of weighted trials: in each round as many units are drawn, with replacement, as there are; a
+/// trial counts as often as the units on its sides were drawn (the product of both; once where both are the same). Rounds
+/// without a measure are passed over; `None` when all are. The ends are the 2.5th and 97.5th percentile, interpolated linearly.
+pub fn interval(
+    trials: usize,
+    units: &Units,
+    how: Resampling,
+    measure: impl Fn(&[f64]) -> Option<f64>,
+) -> Option<(f64, f64)> {
     let count = units.count();
     let mut generator = SplitMix(how.seed);
     let mut drawn = vec![0.0f64; count];
-    let mut weights = vec![0.0; trials.len()];
+    let mut weights = vec![0.0; trials];
     let mut rates = Vec::with_capacity(how.rounds);
     for _ in 0..how.rounds {
         drawn.fill(0.0);
@@ -85,7 +97,7 @@ pub fn eer_interval(trials: &Trials, units: &Units, how: Resampling) -> Option<(
             };
             *weight = drawn[left] * if left == right { 1.0 } else { drawn[right] };
         }
-        rates.extend(trials.weighted_eer(&weights));
+        rates.extend(measure(&weights));
     }
     rates.sort_by(f64::total_cmp);
     Some((quantile(&rates, 0.025)?, quantile(&rates, 0.975)?))

@@ -7,6 +7,7 @@
 
 mod attack;
 mod bootstrap;
+mod confusion;
 mod cost;
 mod det;
 mod llr;
@@ -15,7 +16,8 @@ mod svg;
 mod trials;
 
 pub use attack::{apcer, bpcer, threshold_at_bpcer};
-pub use bootstrap::{Resampling, Units, eer_interval};
+pub use bootstrap::{Resampling, Units, eer_interval, interval};
+pub use confusion::{ClassFigures, Confusion};
 pub use cost::{ADcf, Cost, SpoofCost, a_dcf, act_dcf, min_dcf};
 pub use det::{det_points, probit};
 pub use llr::{cllr, min_cllr};

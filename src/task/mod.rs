@@ -5,6 +5,7 @@ pub mod decision;
 mod fusion;
 pub mod recording;
 mod smooth;
+pub mod sound;
 pub mod speaker;
 pub mod speech;
 pub mod spoof;

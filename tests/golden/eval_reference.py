@@ -43,8 +43,8 @@ class SplitMix:
         return ((z ^ (z >> 31)) * n) >> 64
 
 
-def interval(s, y, sides):
-    """`sides`: a tuple of one or two unit names for each trial."""
+def interval(sides, measure):
+    """`sides`: a tuple of one or two unit names for each trial; `measure(weights)`: a rate, or None."""
     number = {}
     for side in sides:
         for unit in side:
@@ -54,8 +54,9 @@ def interval(s, y, sides):
     for _ in range(ROUNDS):
         c = np.bincount([draw.below(len(number)) for _ in number], minlength=len(number)).astype(float)
         w = c[ix[:, 0]] if ix.shape[1] == 1 else np.where(ix[:, 0] == ix[:, 1], c[ix[:, 0]], c[ix[:, 0]] * c[ix[:, 1]])
-        if (w * y).sum() > 0 and (w * (1 - y)).sum() > 0:
-            found.append(eer(s, y, w))
+        rate = measure(w)
+        if rate is not None:
+            found.append(rate)
     return np.percentile(found, [2.5, 97.5])
 
 
@@ -79,7 +80,7 @@ def figures(s, y, sides, prior):
     if y.all() or not y.any():
         return {}
     _, miss, fa = rates(s, y)
-    low, high = interval(s, y, sides)
+    low, high = interval(sides, lambda w: eer(s, y, w) if (w * y).sum() > 0 and (w * (1 - y)).sum() > 0 else None)
     t = np.log((1 - prior) / prior)
     return {"positives": int(y.sum()), "negatives": int((1 - y).sum()), "eer_percent": 100 * eer(s, y), "eer_low_percent": 100 * low,
             "eer_high_percent": 100 * high, "min_dcf": dcf(prior, miss, fa).min(),
@@ -165,6 +166,37 @@ def spoof_report(rows):
             "bona_fide": {n: one(n, 1) for n, l in kinds if l == 1}, "attacks": attacks}
 
 
+def sound(rng):
+    """Segments of 40 files; a class is found as another one now and then, and as one that is never true."""
+    labels = ["speech", "music", "rain", "dog_bark"]
+    rows = []
+    for n in range(160):
+        truth = int(rng.integers(4))
+        found = truth if rng.random() < 0.75 else int(rng.integers(5))
+        rows.append((f"f{n // 4}.wav", labels[truth], [*labels, "never"][found]))
+    return rows
+
+
+def sound_report(rows):
+    names = sorted({n for r in rows for n in r[1:]})
+    truth, found = (np.array([names.index(r[k]) for r in rows]) for k in (1, 2))
+
+    def measures(w):
+        c = np.array([[(w * ((truth == t) & (found == f))).sum() for f in range(len(names))] for t in range(len(names))])
+        share = lambda a, b: np.divide(a, b, out=np.zeros(len(a)), where=b > 0)
+        d, of, as_ = c.diagonal(), c.sum(1), c.sum(0)
+        f1 = share(2 * d, of + as_)
+        return c, d.sum() / c.sum(), share(d, as_), share(d, of), f1, f1[of > 0].mean()
+
+    c, accuracy, precision, recall, f1, macro = measures(np.ones(len(rows)))
+    sides = [r[:1] for r in rows]
+    (al, ah), (ml, mh) = (interval(sides, lambda w, k=k: measures(w)[k]) for k in (1, 5))
+    return {"task": "sound", "trials": len(rows), "accuracy": accuracy, "accuracy_low": al, "accuracy_high": ah, "macro_f1": macro,
+            "macro_f1_low": ml, "macro_f1_high": mh,
+            "classes": {n: {"trials": c[i].sum(), "precision": precision[i], "recall": recall[i], "f1": f1[i]} for i, n in enumerate(names)},
+            "confusion": {n: {m: c[i, j] for j, m in enumerate(names) if c[i, j]} for i, n in enumerate(names)}}
+
+
 def det(rows):
     s, y, _ = pick(rows, lambda r: True)
     _, miss, fa = rates(s, y)
@@ -180,8 +212,10 @@ def main():
     write_speaker("spoofing.txt", three)
     words = ("spoof", "bonafide")
     (HERE / "spoof.txt").write_text("".join(f"{p} {words[y]} {k} {u} {s}\n" for u, p, y, k, s in files))
+    heard = sound(rng)
+    (HERE / "sound.txt").write_text("".join(f"{p} {i % 4} 1.0 {y} {f}\n" for i, (p, y, f) in enumerate(heard)))
     doc = {"speaker": speaker_report(people), "spoofing": {**speaker_report(three), "spoofing": spoofing_report(three)},
-           "spoof": spoof_report(files), "det": det(people)}
+           "spoof": spoof_report(files), "sound": sound_report(heard), "det": det(people)}
     (HERE / "expected.json").write_text(json.dumps(doc, indent=1, default=float) + "\n")
 
 

@@ -12,6 +12,8 @@ use super::{Failure, Outcome, Output};
 mod figures;
 mod list;
 mod scorer;
+mod sound;
+mod sound_list;
 mod speaker;
 mod speaker_list;
 mod speaker_score;
@@ -39,6 +41,8 @@ enum Task {
     Speaker(speaker::Args),
     /// Spoof detection: the same, and APCER of each attack, BPCER.
     Spoof(spoof::Args),
+    /// The sound head: accuracy, macro F1, each class, confusions.
+    Sound(sound::Args),
 }
 
 /// Does one of them.
@@ -46,6 +50,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     match args.task {
         Task::Speaker(args) => speaker::run(args, output),
         Task::Spoof(args) => spoof::run(args, output),
+        Task::Sound(args) => sound::run(args, output),
     }
 }
 
@@ -72,21 +77,26 @@ pub struct Common {
     /// Which channel of the recordings, counted from 0; without it all, mixed.
     #[arg(long, value_name = "N")]
     pub channel: Option<u16>,
-    /// Cost of rejecting what is to be accepted, for minDCF and actDCF.
-    #[arg(long, value_name = "COST", default_value_t = 1.0)]
-    pub cost_miss: f64,
-    /// Cost of accepting what is to be rejected, for minDCF and actDCF.
-    #[arg(long, value_name = "COST", default_value_t = 1.0)]
-    pub cost_false_accept: f64,
     /// Draws of the bootstrap, 0 for no intervals.
-    #[arg(long, default_value_t = 200)]
-    pub rounds: usize,
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(..=100_000))]
+    pub rounds: u32,
     /// Start of the bootstrap's generator.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Write the list with the scores as a last column, separated by tabs, as --given reads it.
     #[arg(long, value_name = "FILE")]
     pub scores: Option<PathBuf>,
+}
+
+/// Options of the tasks that accept or reject.
+#[derive(Debug, clap::Args)]
+pub struct Detection {
+    /// Cost of rejecting what is to be accepted, for minDCF and actDCF.
+    #[arg(long, value_name = "COST", default_value_t = 1.0)]
+    pub cost_miss: f64,
+    /// Cost of accepting what is to be rejected, for minDCF and actDCF.
+    #[arg(long, value_name = "COST", default_value_t = 1.0)]
+    pub cost_false_accept: f64,
     /// Write the DET plot as SVG.
     #[arg(long, value_name = "FILE")]
     pub det: Option<PathBuf>,
@@ -95,7 +105,7 @@ pub struct Common {
     pub histogram: Option<PathBuf>,
 }
 
-impl Common {
+impl Detection {
     /// The costs, with the task's own prior.
     fn cost(&self, prior: f64) -> Result<Cost, Failure> {
         let inside = |name: &str, value: f64, most: f64| match value > 0.0 && value < most {
@@ -104,22 +114,18 @@ impl Common {
                 "{name}: expected a number above 0 and below {most}, found {value}"
             ))),
         };
-        if self.rounds > 100_000 {
-            return Err(Failure::usage(anyhow!(
-                "--rounds: expected at most 100000, found {}",
-                self.rounds
-            )));
-        }
         Ok(Cost {
             prior: inside("--prior", prior, 1.0)?,
             miss: inside("--cost-miss", self.cost_miss, f64::INFINITY)?,
             false_accept: inside("--cost-false-accept", self.cost_false_accept, f64::INFINITY)?,
         })
     }
+}
 
+impl Common {
     fn resampling(&self) -> Resampling {
         Resampling {
-            rounds: self.rounds,
+            rounds: self.rounds as usize,
             seed: self.seed,
         }
     }

@@ -9,7 +9,8 @@ use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 
 use crate::audio::SAMPLE_RATE;
-use crate::pipeline::{Heads, Voice};
+use crate::model::Wanted;
+use crate::pipeline::{Heads, Heard};
 
 use super::super::Failure;
 use super::super::analysis::load;
@@ -27,7 +28,8 @@ pub struct Scorer {
     /// Calibrations, configuration.
     pub bench: Workbench,
     folder: PathBuf,
-    list: PathBuf,
+    /// The list, for messages.
+    pub list: PathBuf,
     /// Samples a segment.
     pub length: usize,
 }
@@ -36,14 +38,13 @@ pub struct Scorer {
 pub type Asked = BTreeMap<(usize, u64), (usize, Heads)>;
 
 impl Scorer {
-    /// Opens the models; the spoof head only where it is asked for.
-    pub fn open(common: &Common, spoof: bool) -> Result<Self, Failure> {
+    /// Opens the models; of the heads that can be left out only those that are wanted.
+    pub fn open(common: &Common, wanted: Wanted) -> Result<Self, Failure> {
         let mut config = load(common.config.as_deref())?;
         if let Some(pack) = &common.pack {
             config.models.pack.clone_from(pack);
         }
-        config.spoof.enabled = spoof;
-        let bench = Workbench::with(config, common.channel)?;
+        let bench = Workbench::with(config, common.channel, wanted)?;
         let length = match common.seconds {
             None => bench.pack.window_samples(),
             Some(s) if (0.5..=60.0).contains(&s) => (s * f64::from(SAMPLE_RATE)).round() as usize,
@@ -112,7 +113,7 @@ impl Scorer {
         asked: &Asked,
         paths: &list::Names,
         spoken: bool,
-    ) -> Result<HashMap<(usize, u64), Voice>, Failure> {
+    ) -> Result<HashMap<(usize, u64), Heard>, Failure> {
         self.check(
             asked.iter().map(|(&(path, _), &(line, _))| (path, line)),
             paths,
@@ -124,15 +125,15 @@ impl Scorer {
             if file.0 != Some(path) {
                 file = (Some(path), self.samples(paths.name(path), line)?);
             }
-            let span = self
-                .span(&file.1, start)
-                .map_err(|m| m.at(&self.list, line))?;
+            let span = span(file.1.len(), start, self.length);
+            let span = span.map_err(|m| m.at(&self.list, line))?;
             let analyser = self.bench.analyser();
             let voice = match spoken {
                 false => Some(analyser.segment(&file.1[span], heads)?),
-                true => analyser.utterance(&file.1[span])?.map(|u| Voice {
+                true => analyser.utterance(&file.1[span])?.map(|u| Heard {
                     embedding: Some(u.embedding),
                     genuine: u.genuine,
+                    sounds: None,
                 }),
             };
             voices.extend(voice.map(|voice| ((path, start), voice)));
@@ -141,23 +142,13 @@ impl Scorer {
         Ok(voices)
     }
 
-    fn span(&self, samples: &[f32], start: u64) -> Result<Range<usize>, Mistake> {
-        let there = samples.len();
-        let start = usize::try_from(start).unwrap_or(usize::MAX);
-        let end = start.saturating_add(self.length);
-        if start < there && end <= there.saturating_add(SLACK) {
-            return Ok(start..end.min(there));
-        }
-        let expected = format!("a file of at least {end} samples at 16 kHz");
-        Err(Mistake::new(expected, &format!("{there} samples")))
-    }
-
     /// Raw scores of a file's windows: as long as the segments, one each half, the last one at the end where more than a sixth
     /// is left; a file shorter than one is repeated to its length.
     pub fn genuine(&mut self, samples: &[f32]) -> Result<Vec<f64>, Failure> {
         let heads = Heads {
             speaker: false,
             spoof: true,
+            sound: false,
         };
         let mut scores = Vec::new();
         for at in windows(samples.len(), self.length) {
@@ -175,8 +166,19 @@ impl Scorer {
     }
 }
 
-/// First samples of a file's windows.
-fn windows(samples: usize, length: usize) -> Vec<usize> {
+/// The samples of a segment from `start` on, in a file of `there` samples.
+pub fn span(there: usize, start: u64, length: usize) -> Result<Range<usize>, Mistake> {
+    let start = usize::try_from(start).unwrap_or(usize::MAX);
+    let end = start.saturating_add(length);
+    if start < there && end <= there.saturating_add(SLACK) {
+        return Ok(start..end.min(there));
+    }
+    let expected = format!("a file of at least {end} samples at 16 kHz");
+    Err(Mistake::new(expected, &format!("{there} samples")))
+}
+
+/// First samples of the windows of as many samples.
+pub fn windows(samples: usize, length: usize) -> Vec<usize> {
     let Some(last) = samples.checked_sub(length) else {
         return vec![0];
     };

@@ -9,13 +9,15 @@ use super::figures::{Figures, Group, head};
 use super::speaker_list::{Label, SpeakerList, Trial, Unit};
 use super::speaker_score::{Score, score};
 use super::spoofing::{SpoofCosts, Spoofing};
-use super::{Common, write};
+use super::{Common, Detection, write};
 
 /// Arguments of `eval speaker`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub common: Common,
+    #[command(flatten)]
+    detection: Detection,
     /// Prior probability of a target, for minDCF and actDCF.
     #[arg(long, value_name = "P", default_value_t = 0.05)]
     prior: f64,
@@ -41,7 +43,7 @@ pub type Scored<'a> = (&'a Trial, f64);
 /// Measures a list.
 pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let common = &args.common;
-    let cost = common.cost(args.prior)?;
+    let cost = args.detection.cost(args.prior)?;
     let spoof_cost = args.spoof_costs.checked()?;
     let mut list = SpeakerList::read(&common.list, common.given, args.unit)?;
     if !args.group.is_empty() {
@@ -90,7 +92,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     if let Some(path) = &common.scores {
         write(path, &scored_list(&list, &all))?;
     }
-    if let Some(path) = &common.det {
+    if let Some(path) = &args.detection.det {
         let apart: Vec<(&str, Trials)> = groups
             .iter()
             .filter_map(|(name, of)| Some((*name, trials(of).ok()?)))
@@ -117,7 +119,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
             &det_plot(&title, "Non-targets accepted", "Targets rejected", &curves),
         )?;
     }
-    if let Some(path) = &common.histogram {
+    if let Some(path) = &args.detection.histogram {
         let scores = [Label::Target, Label::Nontarget, Label::Spoof].map(|label| {
             let of = all.iter().filter(|t| t.0.label == label);
             (label.word(), of.map(|t| t.1).collect::<Vec<_>>())

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::metrics::SpoofCost;
-use crate::pipeline::{Heads, Voice};
+use crate::model::Wanted;
+use crate::pipeline::{Heads, Heard};
 use crate::task::fused_llr;
 use crate::task::speaker::cosine;
 
@@ -35,7 +36,13 @@ pub fn score(
         .score
         .unwrap_or(if spoofs { Score::Fused } else { Score::Speaker });
     let fused = by == Score::Fused;
-    let mut scorer = Scorer::open(&args.common, fused)?;
+    let mut scorer = Scorer::open(
+        &args.common,
+        Wanted {
+            spoof: fused,
+            sound: false,
+        },
+    )?;
     let mut asked = Asked::new();
     for trial in &list.trials {
         // Who enrols is taken to be live: only the test segment has to prove it.
@@ -43,6 +50,7 @@ pub fn score(
             let heads = Heads {
                 speaker: true,
                 spoof,
+                sound: false,
             };
             let (_, known) = asked.entry(segment).or_insert((trial.line, heads));
             known.spoof |= spoof;
@@ -52,7 +60,7 @@ pub fn score(
     let speaker = scorer.bench.pack.speaker_calibration();
     let genuine = scorer.bench.pack.spoof_calibration();
     let share = cost.spoof_share();
-    let one = |a: &Voice, b: &Voice| {
+    let one = |a: &Heard, b: &Heard| {
         let same = speaker.llr(cosine(a.embedding.as_deref()?, b.embedding.as_deref()?));
         match by {
             Score::Speaker => Some(same),

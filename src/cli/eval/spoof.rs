@@ -8,18 +8,22 @@ use crate::metrics::{
     histogram, threshold_at_bpcer,
 };
 
+use crate::model::Wanted;
+
 use super::super::output::Cell;
 use super::super::{Failure, Outcome, Output};
 use super::figures::{Figures, Group, head};
 use super::scorer::{Progress, Scorer, mean};
 use super::spoof_list::{File, SpoofList};
-use super::{Common, write};
+use super::{Common, Detection, write};
 
 /// Arguments of `eval spoof`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    detection: Detection,
     /// Prior probability of bona fide speech, for minDCF, actDCF and the threshold of APCER and BPCER.
     #[arg(long, value_name = "P", default_value_t = 0.95)]
     prior: f64,
@@ -45,7 +49,7 @@ struct System {
 /// Measures a list.
 pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let common = &args.common;
-    let cost = common.cost(args.prior)?;
+    let cost = args.detection.cost(args.prior)?;
     let mut list = SpoofList::read(&common.list, common.given)?;
     if !args.group.is_empty() {
         let wanted = |f: &File| args.group.iter().any(|g| g == list.systems.name(f.system));
@@ -84,7 +88,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     if let Some(path) = &common.scores {
         write(path, &scored_list(&list, &all))?;
     }
-    if let Some(path) = &common.det {
+    if let Some(path) = &args.detection.det {
         let apart: Vec<(&str, Trials)> = list
             .systems
             .sorted()
@@ -102,7 +106,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
             &det_plot(&title, "Attacks accepted", "Bona fide rejected", &curves),
         )?;
     }
-    if let Some(path) = &common.histogram {
+    if let Some(path) = &args.detection.histogram {
         let classes = [("bona fide", &genuine), ("spoof", &attacks)];
         let classes = classes.map(|(name, scores)| Class { name, scores });
         write(
@@ -162,7 +166,13 @@ fn score(common: &Common, list: &SpoofList) -> Result<(Vec<f64>, Value), Failure
             Value::Null,
         ));
     }
-    let mut scorer = Scorer::open(common, true)?;
+    let mut scorer = Scorer::open(
+        common,
+        Wanted {
+            spoof: true,
+            sound: false,
+        },
+    )?;
     let calibration = scorer.bench.pack.spoof_calibration();
     scorer.check(list.files.iter().map(|f| (f.path, f.line)), &list.paths)?;
     let mut progress = Progress::new(list.files.len(), "files");

@@ -171,6 +171,8 @@ pub fn a_dcf(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const EVEN: Cost = Cost {
@@ -210,6 +212,22 @@ mod tests {
         assert_eq!((found.threshold, found.actual), (3.0, found.minimum));
         assert!((cost.threshold() - (1.5f64 / 0.9).ln()).abs() < 1e-12);
         assert!((cost.spoof_share() - 2.0 / 3.0).abs() < 1e-12);
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_order_of_scores_counts_for_the_minimum(list in prop::collection::vec((-9i32..9, any::<bool>()), 2..60), prior in 0.01..0.99) {
+            let cost = Cost { prior, ..EVEN };
+            let of = |bend: fn(f64) -> f64| {
+                Trials::new(list.iter().map(|&(s, y)| (bend(f64::from(s)), y))).map(|t| (min_dcf(&t, &cost), act_dcf(&t, &cost)))
+            };
+            if let (Ok(given), Ok(bent)) = (of(|s| s), of(|s| s.powi(3) * 7.0 - 1.0)) {
+                prop_assert_eq!(given.0, bent.0);
+                prop_assert!((0.0..=1.0 + 1e-12).contains(&given.0));
+                // Both count the same errors, but round them differently.
+                prop_assert!(given.1 >= given.0 - 1e-12 && bent.1 >= bent.0 - 1e-12);
+            }
+        }
     }
 
     #[test]

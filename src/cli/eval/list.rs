@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 /// The longest line, bytes: two paths of the file system's limit and some.
 const LINE_LIMIT: u64 = 16 << 10;
 /// The most trials of a list.
-const TRIALS_LIMIT: usize = 5_000_000;
+const TRIALS_LIMIT: usize = 2_000_000;
+/// The most groups, systems or labels: each is a row of the report.
+const ROWS_LIMIT: usize = 1000;
 
 /// A list that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +176,18 @@ impl Names {
         self.names.len() - 1
     }
 
+    /// The number of a name that has a row of its own in the report.
+    pub fn row(&mut self, name: &str) -> Result<usize, Mistake> {
+        let number = self.number(name);
+        match number < ROWS_LIMIT {
+            true => Ok(number),
+            false => Err(Mistake::new(
+                format!("at most {ROWS_LIMIT} different groups, systems or labels"),
+                &format!("one more, {name}"),
+            )),
+        }
+    }
+
     /// The name of a number.
     pub fn name(&self, number: usize) -> &str {
         self.names.get(number).map_or("", String::as_str)
@@ -237,6 +251,13 @@ mod tests {
                 .contains("at most 16384 bytes")
         );
         assert!(score("nan").is_err() && score("inf").is_err() && score("-1e3").is_ok());
+    }
+
+    #[test]
+    fn rows_of_a_report_are_bounded() {
+        let mut names = Names::default();
+        assert!((0..1000).all(|i| names.row(&i.to_string()) == Ok(i)));
+        assert!(names.row("7").is_ok() && names.row("1000").is_err());
     }
 
     proptest! {

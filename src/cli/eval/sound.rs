@@ -3,6 +3,7 @@
 use anyhow::anyhow;
 use serde_json::{Map, Value, json};
 
+use crate::audio::SAMPLE_RATE;
 use crate::metrics::{Confusion, Units, interval};
 use crate::model::Wanted;
 use crate::pipeline::Heads;
@@ -52,18 +53,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let (accuracy, macro_f1) = (confusion.accuracy(), confusion.macro_f1());
 
     if let Some(path) = &common.scores {
-        let lines = list.segments.iter().zip(&found).map(|(s, found)| {
-            let seconds = |samples: f64| samples / f64::from(crate::audio::SAMPLE_RATE);
-            format!(
-                "{}\t{}\t{}\t{}\t{}\n",
-                list.paths.name(s.path),
-                seconds(s.start as f64),
-                seconds(s.length as f64),
-                list.labels.name(s.label),
-                list.labels.name(*found)
-            )
-        });
-        write(path, &lines.collect::<String>())?;
+        write(path, &found_list(&list, &found))?;
     }
     if output.is_json() {
         let classes: Map<String, Value> = labels
@@ -125,6 +115,22 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         output.line(format_args!("{name} {:.3}{interval}", value.unwrap_or(0.0)))?;
     }
     Ok(Outcome::Success)
+}
+
+/// The list, and what was found.
+fn found_list(list: &SoundList, found: &[usize]) -> String {
+    let seconds = |samples: f64| samples / f64::from(SAMPLE_RATE);
+    let lines = list.segments.iter().zip(found).map(|(s, found)| {
+        format!(
+            "{}\t{}\t{}\t{}\t{}\n",
+            list.paths.name(s.path),
+            seconds(s.start as f64),
+            seconds(s.length as f64),
+            list.labels.name(s.label),
+            list.labels.name(*found)
+        )
+    });
+    lines.collect()
 }
 
 /// The class that this one is most often taken for.

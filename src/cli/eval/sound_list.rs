@@ -56,8 +56,8 @@ impl SoundList {
             path: self.paths.number(path),
             start: samples(start, "the start in seconds, 0 to 14400", 0.0..=14_400.0)?,
             length: samples(seconds, "a length of 0.1 to 600 seconds", 0.1..=600.0)? as usize,
-            label: self.labels.number(label),
-            given: found.map(|found| self.labels.number(found)),
+            label: self.labels.row(label)?,
+            given: found.map(|found| self.labels.row(found)).transpose()?,
         });
         Ok(())
     }

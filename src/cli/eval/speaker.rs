@@ -93,43 +93,12 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         write(path, &scored_list(&list, &all))?;
     }
     if let Some(path) = &args.detection.det {
-        let apart: Vec<(&str, Trials)> = groups
-            .iter()
-            .filter_map(|(name, of)| Some((*name, trials(of).ok()?)))
-            .collect();
-        let mut curves = vec![DetCurve {
-            name: "all",
-            trials: &pooled,
-        }];
-        if apart.len() > 1 {
-            curves.extend(apart.iter().map(|(name, trials)| DetCurve { name, trials }));
-        }
-        let spoofs = spoofing
-            .is_some()
-            .then(|| targets_against_spoofs(&all))
-            .transpose();
-        let spoofs = spoofs.map_err(|e| common.wrong(e))?;
-        curves.extend(spoofs.iter().map(|trials| DetCurve {
-            name: "targets against spoofs",
-            trials,
-        }));
         let title = common.title("Speaker verification");
-        write(
-            path,
-            &det_plot(&title, "Non-targets accepted", "Targets rejected", &curves),
-        )?;
+        write(path, &det(&title, &all, &pooled, &groups))?;
     }
     if let Some(path) = &args.detection.histogram {
-        let scores = [Label::Target, Label::Nontarget, Label::Spoof].map(|label| {
-            let of = all.iter().filter(|t| t.0.label == label);
-            (label.word(), of.map(|t| t.1).collect::<Vec<_>>())
-        });
-        let present = scores.iter().filter(|(_, scores)| !scores.is_empty());
-        let classes: Vec<Class> = present
-            .map(|(name, scores)| Class { name, scores })
-            .collect();
         let title = common.title("Speaker verification");
-        write(path, &histogram(&title, &classes, cost.threshold()))?;
+        write(path, &spread(&title, &all, cost.threshold()))?;
     }
 
     let unscored = list.trials.len() - all.len();
@@ -160,6 +129,40 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         output.line(spoofing.told())?;
     }
     Ok(Outcome::Success)
+}
+
+/// The DET plot: all, each group where there are several, and targets against spoofs where there are any.
+fn det(title: &str, all: &[Scored], pooled: &Trials, groups: &[(&str, Vec<Scored>)]) -> String {
+    let apart = groups
+        .iter()
+        .filter_map(|(name, of)| Some((*name, trials(of).ok()?)));
+    let apart: Vec<(&str, Trials)> = apart.collect();
+    let mut curves = vec![DetCurve {
+        name: "all",
+        trials: pooled,
+    }];
+    if apart.len() > 1 {
+        curves.extend(apart.iter().map(|(name, trials)| DetCurve { name, trials }));
+    }
+    let spoofs = targets_against_spoofs(all).ok();
+    curves.extend(spoofs.iter().map(|trials| DetCurve {
+        name: "targets against spoofs",
+        trials,
+    }));
+    det_plot(title, "Non-targets accepted", "Targets rejected", &curves)
+}
+
+/// The histogram of each class that is there.
+fn spread(title: &str, all: &[Scored], threshold: f64) -> String {
+    let scores = [Label::Target, Label::Nontarget, Label::Spoof].map(|label| {
+        let of = all.iter().filter(|t| t.0.label == label);
+        (label.word(), of.map(|t| t.1).collect::<Vec<_>>())
+    });
+    let present = scores.iter().filter(|(_, scores)| !scores.is_empty());
+    let classes: Vec<Class> = present
+        .map(|(name, scores)| Class { name, scores })
+        .collect();
+    histogram(title, &classes, threshold)
 }
 
 /// Targets against non-targets.

@@ -107,7 +107,7 @@ impl SpeakerList {
             a: (self.paths.number(a), start(start_a)?),
             b: (self.paths.number(b), start(start_b)?),
             label,
-            group: self.groups.number(group),
+            group: self.groups.row(group)?,
             units: (self.units.number(&units[0]), self.units.number(&units[1])),
             given: given.map(score).transpose()?,
         };

@@ -89,30 +89,16 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         write(path, &scored_list(&list, &all))?;
     }
     if let Some(path) = &args.detection.det {
-        let apart: Vec<(&str, Trials)> = list
-            .systems
-            .sorted()
-            .into_iter()
-            .filter_map(|(name, system)| Some((name, trials(&against(&all, system)?).ok()?)))
-            .collect();
-        let mut curves = vec![DetCurve {
-            name: "all",
-            trials: &pooled,
-        }];
-        curves.extend(apart.iter().map(|(name, trials)| DetCurve { name, trials }));
-        let title = common.title("Spoof detection");
         write(
             path,
-            &det_plot(&title, "Attacks accepted", "Bona fide rejected", &curves),
+            &det(&common.title("Spoof detection"), &list, &all, &pooled),
         )?;
     }
     if let Some(path) = &args.detection.histogram {
         let classes = [("bona fide", &genuine), ("spoof", &attacks)];
         let classes = classes.map(|(name, scores)| Class { name, scores });
-        write(
-            path,
-            &histogram(&common.title("Spoof detection"), &classes, thresholds[0]),
-        )?;
+        let title = common.title("Spoof detection");
+        write(path, &histogram(&title, &classes, thresholds[0]))?;
     }
 
     if output.is_json() {
@@ -156,6 +142,20 @@ impl System {
         )));
         row
     }
+}
+
+/// The DET plot: all, and each attack against all bona fide files.
+fn det(title: &str, list: &SpoofList, all: &[Scored], pooled: &Trials) -> String {
+    let systems = list.systems.sorted().into_iter();
+    let apart: Vec<(&str, Trials)> = systems
+        .filter_map(|(name, system)| Some((name, trials(&against(all, system)?).ok()?)))
+        .collect();
+    let mut curves = vec![DetCurve {
+        name: "all",
+        trials: pooled,
+    }];
+    curves.extend(apart.iter().map(|(name, trials)| DetCurve { name, trials }));
+    det_plot(title, "Attacks accepted", "Bona fide rejected", &curves)
 }
 
 /// A log-likelihood ratio of each file, and what gave them, for the report.

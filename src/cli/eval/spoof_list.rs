@@ -70,7 +70,7 @@ impl SpoofList {
             line,
             path: self.paths.number(path),
             bona_fide,
-            system: self.systems.number(system),
+            system: self.systems.row(system)?,
             unit: self.units.number(unit),
             given: given.map(score).transpose()?,
         });

@@ -9,6 +9,7 @@ pub mod audio;
 pub mod cli;
 pub mod config;
 pub mod dsp;
+pub mod metrics;
 pub mod model;
 mod percentile;
 pub mod pipeline;

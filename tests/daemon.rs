@@ -308,6 +308,7 @@ fn measured(event: &Event) -> Vec<(&'static str, f64)> {
         speech,
         speaker,
         spoof,
+        sound: None,
     } = &event.body
     else {
         panic!("{event:?}")

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use earwitness::config::Provider;
 use earwitness::dsp::{SPECTRAL_DIM, SpectralView, fbank};
-use earwitness::model::{Device, ModelError, Models, Pack, Part, Runtime};
+use earwitness::model::{Device, ModelError, Models, Pack, Part, Runtime, Wanted};
 use ndarray::Array2;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -427,7 +427,11 @@ fn wrong_inputs_are_errors() {
             "{shape:?}"
         );
     }
-    let mut without = Models::open_without_spoof(runtime(), &pack, Provider::Cpu)
+    let neither = Wanted {
+        spoof: false,
+        sound: false,
+    };
+    let mut without = Models::open_wanted(runtime(), &pack, Provider::Cpu, neither)
         .expect("without the spoof head");
     without.embed(&hidden).expect("an embedding");
     let spectral = Array2::zeros((298, SPECTRAL_DIM));

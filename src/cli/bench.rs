@@ -81,6 +81,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
                     speed: 1.0,
                 },
                 channel: None,
+                sound: true,
             })
             .collect();
         let result = attempt(&config, args.seconds, runtime, &pack)?;

@@ -17,6 +17,7 @@ mod devices;
 mod doctor;
 mod embed;
 mod enroll;
+mod eval;
 mod hush;
 mod identify;
 mod models;
@@ -24,6 +25,7 @@ mod outcome;
 mod output;
 mod run;
 mod speakers;
+mod tag;
 mod verdict;
 mod verify;
 mod workbench;
@@ -92,8 +94,12 @@ enum Command {
     Identify(identify::Args),
     /// Check whether the voice in a recording is real: exit code 0 bona fide, 1 spoof or inconclusive.
     Detect(detect::Args),
+    /// Tell what else is heard on a recording, and when: speech, music, the classes of the pack.
+    Tag(tag::Args),
     /// Print the speaker embeddings of a recording.
     Embed(embed::Args),
+    /// Measure the models, or given scores, on a list of trials: EER, minDCF, actDCF, Cllr, a-DCF, APCER, BPCER.
+    Eval(eval::Args),
     /// List or remove enrolled people.
     Speakers(speakers::Args),
     /// List, describe or check model packs.
@@ -113,6 +119,8 @@ impl Command {
     fn default_log(&self) -> &'static str {
         match self {
             Self::Run(_) => "info,ort=warn",
+            // Nothing but how far it is: decoders have a line to say on each file.
+            Self::Eval(_) => "warn,earwitness::cli=info",
             Self::Demo(_) => "warn,ort=error,rumqttd=off",
             // What it looks at is told as a result, in its own words.
             Self::Doctor(_) => "off",
@@ -128,7 +136,9 @@ impl Command {
             Self::Verify(args) => verify::run(args, output),
             Self::Identify(args) => identify::run(args, output),
             Self::Detect(args) => detect::run(args, output),
+            Self::Tag(args) => tag::run(args, output),
             Self::Embed(args) => embed::run(args, output),
+            Self::Eval(args) => eval::run(args, output),
             Self::Speakers(args) => speakers::run(args, output),
             Self::Models(args) => models::run(args, output),
             Self::Devices(args) => devices::run(args, output),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::Provider;
-use crate::model::{Models, Pack, Part, Runtime};
+use crate::model::{Models, Pack, Runtime};
 
 use super::analysis::load;
 use super::output::{Cell, style};
@@ -55,7 +55,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
                     "{} {}: {good}ok{good:#}, {} models give their known answers on {device}",
                     pack.name(),
                     pack.version(),
-                    Part::ALL.len()
+                    pack.parts().len()
                 ))?;
             }
             Ok(Outcome::Success)
@@ -131,7 +131,11 @@ fn record(pack: &Pack, folder: &Path) -> serde_json::Value {
 }
 
 fn show(pack: &Pack, output: &Output) -> Result<Outcome, Failure> {
-    let files = Part::ALL.map(|part| (part.to_string(), pack.file_hash(part)));
+    let files: Vec<_> = pack
+        .parts()
+        .into_iter()
+        .map(|part| (part.to_string(), pack.file_hash(part)))
+        .collect();
     let accuracy = pack.accuracy();
     if output.is_json() {
         let files: serde_json::Map<_, _> = files
@@ -145,7 +149,7 @@ fn show(pack: &Pack, output: &Output) -> Result<Outcome, Failure> {
         output.record(&serde_json::json!({
             "name": pack.name(), "version": pack.version(), "licence": pack.licence(), "description": pack.description(),
             "data": pack.data(), "hash": pack.hash(), "window_samples": pack.window_samples(),
-            "embedding_dim": pack.embedding_dim(), "sha256": files, "accuracy": accuracy,
+            "embedding_dim": pack.embedding_dim(), "sound_classes": pack.sound_classes(), "sha256": files, "accuracy": accuracy,
         }))?;
         return Ok(Outcome::Success);
     }
@@ -169,6 +173,10 @@ fn show(pack: &Pack, output: &Output) -> Result<Outcome, Failure> {
     }
     let seconds = pack.window_samples() as f64 / f64::from(crate::audio::SAMPLE_RATE);
     output.line(format_args!("{faint}windows {faint:#}{seconds} s"))?;
+    if !pack.sound_classes().is_empty() {
+        let classes = pack.sound_classes().join(", ");
+        output.line(format_args!("{faint}hears   {faint:#}{classes}"))?;
+    }
     output.line("")?;
     let rows: Vec<Vec<Cell>> = files
         .iter()

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::audio;
 use crate::config::Config;
-use crate::model::{Pack, Runtime};
+use crate::model::{Pack, Runtime, Wanted};
 use crate::pipeline::Analyser;
 use crate::publish::time;
 use crate::store::Enrolment;
@@ -28,6 +28,15 @@ impl Workbench {
     /// Reads the configuration and opens the models.
     pub fn open(args: &Analysis) -> Result<Self, Failure> {
         let config = args.config()?;
+        let wanted = Wanted {
+            spoof: config.spoof.enabled,
+            sound: false,
+        };
+        Self::with(config, args.channel, wanted)
+    }
+
+    /// Opens the models of a configuration, of the heads that can be left out those that are wanted; of recordings `channel` counts, or all, mixed.
+    pub fn with(config: Config, channel: Option<u16>, wanted: Wanted) -> Result<Self, Failure> {
         let runtime = Runtime::load(config.models.runtime.as_deref())?;
         let pack = Pack::load(&config.models.pack)?;
         let analyser = Analyser::open(
@@ -35,19 +44,29 @@ impl Workbench {
             &pack,
             config.models.provider,
             &config.window,
-            &config.spoof,
+            wanted,
         )?;
         Ok(Self {
             config,
             pack,
             analyser,
-            channel: args.channel,
+            channel,
         })
+    }
+
+    /// A recording at 16 kHz, mono.
+    pub fn samples(&self, path: &Path) -> Result<Vec<f32>, Failure> {
+        Ok(audio::decode(path, self.channel)?)
+    }
+
+    /// The models, for segments that a caller cuts.
+    pub fn analyser(&mut self) -> &mut Analyser {
+        &mut self.analyser
     }
 
     /// Scores one recording, window by window.
     pub fn scores(&mut self, path: &Path) -> Result<Vec<Scores>, Failure> {
-        let samples = audio::decode(path, self.channel)?;
+        let samples = self.samples(path)?;
         Ok(self.analyser.recording(&samples, &self.config.window)?)
     }
 

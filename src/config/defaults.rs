@@ -11,6 +11,7 @@ impl Default for Config {
             window: Window::default(),
             speaker: Speaker::default(),
             spoof: Spoof::default(),
+            sound: Sound::default(),
             mqtt: None,
             jsonl: None,
         }
@@ -67,6 +68,17 @@ impl Default for Spoof {
     }
 }
 
+impl Default for Sound {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            on: 0.6,
+            off: 0.4,
+            min_windows: 2,
+        }
+    }
+}
+
 impl Default for Decision {
     fn default() -> Self {
         Self {
@@ -98,6 +110,11 @@ impl Default for Mqtt {
 /// Name of a daemon that was given none.
 pub(super) fn node() -> String {
     "home".into()
+}
+
+/// A stream hears sounds unless it says otherwise.
+pub(super) fn sound() -> bool {
+    true
 }
 
 /// Files play in real time.

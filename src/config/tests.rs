@@ -59,7 +59,7 @@ fn shape_problems_name_line_key_and_what_is_expected() {
         (
             "node = 'a'\nnoed = 'b'\n",
             "dir/ew.toml:2:1: `noed`: unknown key `noed`, expected one of `node`, `models`, `stream`, `window`, `speaker`, \
-             `spoof`, `mqtt`, `jsonl`",
+             `spoof`, `sound`, `mqtt`, `jsonl`",
         ),
         (
             "[window]\n  hop = 1\n",
@@ -157,7 +157,8 @@ fn syntax_errors_name_their_line() {
 fn values_out_of_range_are_all_named_at_once() {
     let text = shown(
         "node = 'a b'\n[window]\nlength_s = 30\nhop_s = nan\nmin_speech = 1.5\nqueue = 0\n\
-         [spoof.decision]\nprior = 1.0\ncost_miss = inf\nmargin = -1\n",
+         [spoof.decision]\nprior = 1.0\ncost_miss = inf\nmargin = -1\n\
+         [sound]\non = 0.5\noff = 0.6\nmin_windows = 0\n",
     );
     let expected = "\
 dir/ew.toml:1:8: `node`: expected letters, digits, `_` and `-` only, found `a b`
@@ -167,7 +168,9 @@ dir/ew.toml:5:14: `window.min_speech`: expected 0 to 1, found 1.5
 dir/ew.toml:6:9: `window.queue`: expected 1 to 1000, found 0
 dir/ew.toml:8:9: `spoof.decision.prior`: expected a probability above 0 and below 1, found 1
 dir/ew.toml:9:13: `spoof.decision.cost_miss`: expected a finite cost above 0, found inf
-dir/ew.toml:10:10: `spoof.decision.margin`: expected a finite number of nats, 0 or more, found -1";
+dir/ew.toml:10:10: `spoof.decision.margin`: expected a finite number of nats, 0 or more, found -1
+dir/ew.toml:13:7: `sound.off`: expected 0 to 0.5, found 0.6
+dir/ew.toml:14:15: `sound.min_windows`: expected 1 to 100, found 0";
     assert_eq!(text, expected);
 }
 

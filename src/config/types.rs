@@ -28,6 +28,9 @@ pub struct Config {
     /// Deepfake detection.
     #[serde(default)]
     pub spoof: Spoof,
+    /// What else is heard.
+    #[serde(default)]
+    pub sound: Sound,
     /// MQTT; absent: not published there.
     #[serde(default)]
     pub mqtt: Option<Mqtt>,
@@ -77,6 +80,9 @@ pub struct Stream {
     #[serde(default)]
     #[schemars(range(max = 63))]
     pub channel: Option<u16>,
+    /// Whether sounds are told apart on this stream; needs `sound.enabled` and a pack with a head for them.
+    #[serde(default = "super::defaults::sound")]
+    pub sound: bool,
 }
 
 /// Where audio comes from. Read through `RawInput`: a derived internally tagged enum would lose the positions of its
@@ -177,6 +183,23 @@ pub struct Spoof {
     pub enabled: bool,
     /// Prior and costs: target = the voice is bona fide.
     pub decision: Decision,
+}
+
+/// What else is heard: classes of sounds, if the pack has a head for them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sound {
+    /// Whether it runs, on the streams that do not switch it off.
+    pub enabled: bool,
+    /// A class is heard from this probability on, 0.01 to 1.
+    #[schemars(range(min = 0.01, max = 1))]
+    pub on: f64,
+    /// A class that was heard is no longer below this probability, 0 to `on`.
+    #[schemars(range(min = 0, max = 1))]
+    pub off: f64,
+    /// Windows running that must agree before it counts, 1 to 100.
+    #[schemars(range(min = 1, max = 100))]
+    pub min_windows: u32,
 }
 
 /// A Bayes decision on a log-likelihood ratio (natural logarithm) with an inconclusive band around the threshold

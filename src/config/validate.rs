@@ -26,6 +26,13 @@ pub(super) fn problems(config: &Config, positions: &Positions) -> Vec<Problem> {
     check.filled("speaker.store", config.speaker.store.as_os_str().is_empty());
     check.decision("speaker.decision", &config.speaker.decision);
     check.decision("spoof.decision", &config.spoof.decision);
+    check.number("sound.on", config.sound.on, 0.01..=1.0);
+    check.number("sound.off", config.sound.off, 0.0..=config.sound.on);
+    check.integer(
+        "sound.min_windows",
+        config.sound.min_windows as usize,
+        1..=100,
+    );
     if let Some(mqtt) = &config.mqtt {
         check.mqtt(mqtt);
     }

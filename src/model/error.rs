@@ -175,6 +175,14 @@ pub enum ModelError {
         /// What came.
         found: f32,
     },
+    /// A head that the pack does not have.
+    #[error(
+        "this pack has no {part} model; expected one with a [{part}] section, see docs/pack.md"
+    )]
+    Absent {
+        /// Which model.
+        part: Part,
+    },
     /// A head was used that was not opened.
     #[error("the {part} model was not opened; open all models to use it")]
     NotOpen {

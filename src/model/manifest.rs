@@ -1,6 +1,6 @@
 //! `pack.toml` as types. Unknown keys are errors, but for the accuracy tables, which hold whatever was measured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -11,6 +11,8 @@ use crate::dsp;
 
 /// Layout of the manifest that this version reads.
 const SCHEMA: u32 = 1;
+/// The most classes of a sound head.
+const CLASSES: usize = 1000;
 /// Values of a known answer.
 pub(super) const KNOWN_VALUES: usize = 8;
 
@@ -35,6 +37,7 @@ pub(super) struct Manifest {
     pub speaker: Speaker,
     pub spoof: Spoof,
     pub vad: Vad,
+    pub sound: Option<Sound>,
 }
 
 /// Read on its own first, so that a later layout is named as such instead of by its first unknown key.
@@ -104,6 +107,18 @@ pub(super) struct Vad {
     pub file: String,
     pub sha256: String,
     pub threshold: f32,
+    #[serde(default)]
+    pub accuracy: BTreeMap<String, toml::Value>,
+    pub known_answer: KnownAnswer,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sound {
+    pub file: String,
+    pub sha256: String,
+    /// Names of the outputs, in their order.
+    pub classes: Vec<String>,
     #[serde(default)]
     pub accuracy: BTreeMap<String, toml::Value>,
     pub known_answer: KnownAnswer,
@@ -213,6 +228,9 @@ impl Manifest {
                 ));
             }
         }
+        if let Some(sound) = &self.sound {
+            sound.check(path)?;
+        }
         for (key, answer, most) in [
             (
                 "encoder.known_answer.output",
@@ -231,17 +249,43 @@ impl Manifest {
                 usize::MAX,
             ),
         ] {
-            let (found, expected) = (answer.output.len(), KNOWN_VALUES.min(most));
-            if found != expected {
-                return Err(unsupported(
-                    path,
-                    key,
-                    format!("{found} values"),
-                    format!("{expected} values"),
-                ));
-            }
+            answer.check(path, key, most)?;
         }
         Ok(())
+    }
+}
+
+impl KnownAnswer {
+    /// Eight values, or `most` where the output has fewer.
+    fn check(&self, path: &Path, key: &'static str, most: usize) -> Result<(), ModelError> {
+        let (found, expected) = (self.output.len(), KNOWN_VALUES.min(most));
+        if found == expected {
+            return Ok(());
+        }
+        let (found, expected) = (format!("{found} values"), format!("{expected} values"));
+        Err(unsupported(path, key, found, expected))
+    }
+}
+
+impl Sound {
+    fn check(&self, path: &Path) -> Result<(), ModelError> {
+        let key = "sound.classes";
+        let count = self.classes.len();
+        if !(1..=CLASSES).contains(&count) {
+            let expected = format!("1 to {CLASSES} names");
+            return Err(unsupported(path, key, format!("{count} names"), expected));
+        }
+        let mut seen = BTreeSet::new();
+        for class in &self.classes {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            let named = (1..=64).contains(&class.len()) && class.chars().all(plain);
+            if !named || !seen.insert(class) {
+                let expected = "different names of a-z, 0-9 and _, at most 64 characters long";
+                return Err(unsupported(path, key, format!("\"{class}\""), expected));
+            }
+        }
+        let key = "sound.known_answer.output";
+        self.known_answer.check(path, key, count)
     }
 }
 
@@ -314,6 +358,31 @@ mod tests {
                 .expect_err(new)
                 .to_string();
             assert!(error.contains(word), "{new}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_sound_head_may_be_there_and_is_checked() {
+        assert!(parse(&tiny()).expect("a pack without").sound.is_none());
+        let with = |classes: &str, output: &str| {
+            parse(&format!(
+                "{}[sound]\nfile = \"s.onnx\"\nsha256 = \"00\"\nclasses = {classes}\n\
+                 [sound.accuracy]\naccuracy = 0.9\n[sound.known_answer]\noutput = {output}\n",
+                tiny()
+            ))
+        };
+        let sound = with("[\"speech\", \"dog_bark\"]", "[0.5, 0.5]")
+            .expect("a sound head")
+            .sound;
+        assert_eq!(sound.expect("it is there").classes, ["speech", "dog_bark"]);
+        for (classes, output, word) in [
+            ("[]", "[]", "sound.classes is 0 names"),
+            ("[\"a\", \"a\"]", "[0.5, 0.5]", "different names"),
+            ("[\"Dog bark\"]", "[0.5]", "sound.classes is \"Dog bark\""),
+            ("[\"a\", \"b\"]", "[0.5]", "sound.known_answer.output"),
+        ] {
+            let error = with(classes, output).expect_err(word).to_string();
+            assert!(error.contains(word), "{word}: {error}");
         }
     }
 

@@ -8,6 +8,7 @@
 //!   .encode(fbank)    [T, 80]         -> [layers, T/2, dim]
 //!   .embed(&hidden)                   -> [dim], L2 norm 1
 //!   .genuine(&hidden, spectral)       -> score, higher = bona fide
+//!   .sounds(&hidden)                  -> probability of each class, if the pack has a sound head
 //! ```
 //!
 //! `docs/pack.md` is the contract that a pack is held to.
@@ -26,4 +27,4 @@ pub use error::ModelError;
 pub use net::Device;
 pub use pack::{Accuracy, Pack, Part};
 pub use runtime::Runtime;
-pub use sessions::{Hidden, Models};
+pub use sessions::{Hidden, Models, Wanted};

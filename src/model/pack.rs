@@ -27,11 +27,8 @@ pub enum Part {
     Speaker,
     /// Bona fide or spoof.
     Spoof,
-}
-
-impl Part {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Vad, Self::Encoder, Self::Speaker, Self::Spoof];
+    /// Classes of sounds; not every pack has it.
+    Sound,
 }
 
 impl fmt::Display for Part {
@@ -41,6 +38,7 @@ impl fmt::Display for Part {
             Self::Encoder => "encoder",
             Self::Speaker => "speaker",
             Self::Spoof => "spoof",
+            Self::Sound => "sound",
         })
     }
 }
@@ -85,7 +83,7 @@ impl Pack {
             manifest,
             hash,
         };
-        for part in Part::ALL {
+        for part in pack.parts() {
             pack.visit(part, |_| {})?;
         }
         Ok(pack)
@@ -122,9 +120,21 @@ impl Pack {
         &self.hash
     }
 
-    /// Hex SHA-256 of a model file.
+    /// The models that it has.
+    pub fn parts(&self) -> Vec<Part> {
+        let sound = self.manifest.sound.as_ref().map(|_| Part::Sound);
+        let always = [Part::Vad, Part::Encoder, Part::Speaker, Part::Spoof];
+        always.into_iter().chain(sound).collect()
+    }
+
+    /// Hex SHA-256 of a model file; empty for one that the pack does not have.
     pub fn file_hash(&self, part: Part) -> &str {
-        self.file(part).1
+        self.file(part).map_or("", |(_, hash)| hash)
+    }
+
+    /// What the sound head tells apart, in the order of its outputs; empty for a pack without one.
+    pub fn sound_classes(&self) -> &[String] {
+        self.manifest.sound.as_ref().map_or(&[], |s| &s.classes)
     }
 
     /// Length of the windows that the heads were trained and calibrated on, samples at 16 kHz.
@@ -152,24 +162,30 @@ impl Pack {
         self.manifest.vad.threshold
     }
 
-    /// Everything that was measured, in the order of [`Part::ALL`].
+    /// Everything that was measured, in the order of [`Pack::parts`].
     pub fn accuracy(&self) -> Vec<Accuracy> {
         let m = &self.manifest;
         let tables = [
-            &m.vad.accuracy,
-            &m.encoder.accuracy,
-            &m.speaker.accuracy,
-            &m.spoof.accuracy,
+            Some(&m.vad.accuracy),
+            Some(&m.encoder.accuracy),
+            Some(&m.speaker.accuracy),
+            Some(&m.spoof.accuracy),
+            m.sound.as_ref().map(|s| &s.accuracy),
         ];
-        let rows = Part::ALL.into_iter().zip(tables).flat_map(|(part, table)| {
-            table.iter().map(move |(measure, value)| Accuracy {
-                part,
-                measure: measure.clone(),
-                value: value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned),
-            })
-        });
+        let tables = tables.into_iter().flatten();
+        let rows = self
+            .parts()
+            .into_iter()
+            .zip(tables)
+            .flat_map(|(part, table)| {
+                table.iter().map(move |(measure, value)| Accuracy {
+                    part,
+                    measure: measure.clone(),
+                    value: value
+                        .as_str()
+                        .map_or_else(|| value.to_string(), str::to_owned),
+                })
+            });
         rows.collect()
     }
 
@@ -184,19 +200,24 @@ impl Pack {
         Ok(bytes)
     }
 
-    fn file(&self, part: Part) -> (&str, &str) {
+    /// Name and hash of a model's file.
+    fn file(&self, part: Part) -> Option<(&str, &str)> {
         let m = &self.manifest;
-        match part {
+        Some(match part {
             Part::Vad => (&m.vad.file, &m.vad.sha256),
             Part::Encoder => (&m.encoder.file, &m.encoder.sha256),
             Part::Speaker => (&m.speaker.file, &m.speaker.sha256),
             Part::Spoof => (&m.spoof.file, &m.spoof.sha256),
-        }
+            Part::Sound => {
+                let sound = m.sound.as_ref()?;
+                (&sound.file, &sound.sha256)
+            }
+        })
     }
 
     /// Shows a file's bytes block by block to `visitor`; an error if they are not those that the manifest promises.
     fn visit(&self, part: Part, mut visitor: impl FnMut(&[u8])) -> Result<(), ModelError> {
-        let (name, expected) = self.file(part);
+        let (name, expected) = self.file(part).ok_or(ModelError::Absent { part })?;
         let path = self.resolve(part, name)?;
         let failed = |source| read_error(&path, source);
         let file = File::open(&path).map_err(failed)?;

@@ -44,12 +44,23 @@ impl Hidden {
     }
 }
 
+/// Heads that not every user of a pack needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Bona fide or spoof.
+    pub spoof: bool,
+    /// Classes of sounds, where the pack has them.
+    pub sound: bool,
+}
+
 /// Sessions of one worker. `Send`, used by one thread at a time.
 pub struct Models {
     vad: Net,
     encoder: Net,
     speaker: Net,
     spoof: Option<Net>,
+    sound: Option<Net>,
+    classes: usize,
     device: Device,
     layers: usize,
     dim: usize,
@@ -60,25 +71,21 @@ impl Models {
     /// Opens all models of a pack. Each file's hash is checked again, its inputs and outputs are held to the contract,
     /// and it must reproduce its known answer.
     pub fn open(runtime: &Runtime, pack: &Pack, provider: Provider) -> Result<Self, ModelError> {
-        Self::open_parts(runtime, pack, provider, true)
+        let all = Wanted {
+            spoof: true,
+            sound: true,
+        };
+        Self::open_wanted(runtime, pack, provider, all)
     }
 
-    /// The same without the spoof head, for a daemon that does not use it: [`Models::genuine`] then is an error.
-    pub fn open_without_spoof(
+    /// The same, of the heads that can be left out only those that are wanted: to use another one is an error.
+    pub fn open_wanted(
         runtime: &Runtime,
         pack: &Pack,
         provider: Provider,
+        wanted: Wanted,
     ) -> Result<Self, ModelError> {
-        Self::open_parts(runtime, pack, provider, false)
-    }
-
-    fn open_parts(
-        runtime: &Runtime,
-        pack: &Pack,
-        provider: Provider,
-        spoof: bool,
-    ) -> Result<Self, ModelError> {
-        let on = |device| Self::open_on(runtime, pack, device, spoof);
+        let on = |device| Self::open_on(runtime, pack, device, wanted);
         match provider {
             Provider::Cpu => on(Device::Cpu),
             Provider::Cuda => on(Device::Cuda),
@@ -96,9 +103,10 @@ impl Models {
         runtime: &Runtime,
         pack: &Pack,
         device: Device,
-        spoof: bool,
+        wanted: Wanted,
     ) -> Result<Self, ModelError> {
         let m = pack.manifest();
+        let classes = pack.sound_classes().len();
         let (layers, dim) = (m.encoder.layers, m.encoder.dim);
         let fbank = || ("fbank", vec![-1, -1, MELS as i64]);
         let hidden = || ("hidden", vec![-1, layers as i64, -1, dim as i64]);
@@ -122,7 +130,7 @@ impl Models {
                 vec![hidden()],
                 ("embedding", vec![-1, m.speaker.dim as i64]),
             )?,
-            spoof: match spoof {
+            spoof: match wanted.spoof {
                 true => {
                     let spectral = ("spectral", vec![-1, -1, SPECTRAL_DIM as i64]);
                     Some(net(
@@ -133,6 +141,15 @@ impl Models {
                 }
                 false => None,
             },
+            sound: match wanted.sound && classes > 0 {
+                true => Some(net(
+                    Part::Sound,
+                    vec![hidden()],
+                    ("classes", vec![-1, classes as i64]),
+                )?),
+                false => None,
+            },
+            classes,
             device,
             layers,
             dim,
@@ -141,6 +158,11 @@ impl Models {
         models.prove(pack)?;
         tracing::debug!(pack = pack.name(), version = pack.version(), provider = %device, "models opened");
         Ok(models)
+    }
+
+    /// Whether sounds can be told apart: the pack has the head, and it was wanted.
+    pub fn hears_sounds(&self) -> bool {
+        self.sound.is_some()
     }
 
     /// Where the models really run, whatever was asked for.
@@ -156,14 +178,7 @@ impl Models {
         let speech = self
             .vad
             .run(&[(&shape, data)], &[1, shape[1] / 2], <[f32]>::to_vec)?;
-        match speech.iter().find(|p| !(-1e-3..=1.001).contains(*p)) {
-            Some(found) => Err(ModelError::Output {
-                part: Part::Vad,
-                expected: "probabilities from 0 to 1",
-                found: *found,
-            }),
-            None => Ok(speech),
-        }
+        probabilities(Part::Vad, speech)
     }
 
     /// Hidden states of a window, from log-mel features `[T, 80]`: `[layers, T/2, dim]`.
@@ -231,6 +246,18 @@ impl Models {
         net.run(&inputs, &[1], |score| score[0])
     }
 
+    /// Probability of each of the pack's [`Pack::sound_classes`] in a window, each for itself: several may sound at once.
+    pub fn sounds(&mut self, hidden: &Hidden) -> Result<Vec<f32>, ModelError> {
+        let part = Part::Sound;
+        let (shape, data) = self.states(part, hidden)?;
+        let expected = [1, self.classes];
+        let net = self.sound.as_mut().ok_or(ModelError::NotOpen { part })?;
+        probabilities(
+            part,
+            net.run(&[(&shape, data)], &expected, <[f32]>::to_vec)?,
+        )
+    }
+
     /// The shape with its batch axis, and the values.
     fn states<'h>(
         &self,
@@ -286,7 +313,23 @@ impl Models {
             let found = spoof.run(&[hidden, spectral], &[1], first)?;
             compare(Part::Spoof, &m.spoof.known_answer, &found)?;
         }
+        if let (Some(net), Some(sound)) = (&mut self.sound, &m.sound) {
+            let found = net.run(&[hidden], &[1, self.classes], first)?;
+            compare(Part::Sound, &sound.known_answer, &found)?;
+        }
         Ok(())
+    }
+}
+
+/// The values, if they are what a probability can be (and a rounding error more).
+fn probabilities(part: Part, values: Vec<f32>) -> Result<Vec<f32>, ModelError> {
+    match values.iter().find(|p| !(-1e-3..=1.001).contains(*p)) {
+        Some(found) => Err(ModelError::Output {
+            part,
+            expected: "probabilities from 0 to 1",
+            found: *found,
+        }),
+        None => Ok(values),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::audio::{Level, SAMPLE_RATE};
 use crate::config;
-use crate::dsp::{HOP, SpectralView, WINDOW};
-use crate::model::{Device, ModelError, Models, Pack, Runtime};
+use crate::dsp::{HOP, SpectralView, WINDOW, fbank};
+use crate::model::{Device, Hidden, ModelError, Models, Pack, Runtime, Wanted};
+use crate::task::sound::Sounds;
 use crate::task::speech::newest_utterance;
 use crate::task::{Scores, Utterance};
 
@@ -14,6 +15,28 @@ const ENCODER_HOP: usize = 2 * HOP;
 /// Below this level, dB relative to full scale, a window is silence without asking a model: 16-bit dither lies at −93,
 /// the noise floor of a cheap microphone around −70.
 const SILENCE_DBFS: f64 = -75.0;
+
+/// Which heads score a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// Who speaks.
+    pub speaker: bool,
+    /// Whether the voice is real; an error where detection is off.
+    pub spoof: bool,
+    /// What else is heard; an error where the head is not open.
+    pub sound: bool,
+}
+
+/// What the heads say of a segment; `None` of one that was not asked.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Heard {
+    /// Speaker embedding, L2 norm 1.
+    pub embedding: Option<Vec<f32>>,
+    /// Raw score of the spoof head, higher = bona fide.
+    pub genuine: Option<f32>,
+    /// Probability of each class of sounds.
+    pub sounds: Option<Vec<f32>>,
+}
 
 /// One set of sessions and the scratch space around them, owned by one thread.
 pub struct Analyser {
@@ -27,21 +50,18 @@ pub struct Analyser {
 }
 
 impl Analyser {
-    /// Opens the pack's sessions on `provider`.
+    /// Opens the pack's sessions on `provider`, of the heads that can be left out only those that are wanted.
     pub fn open(
         runtime: &Runtime,
         pack: &Pack,
         provider: config::Provider,
         window: &config::Window,
-        spoof: &config::Spoof,
+        wanted: Wanted,
     ) -> Result<Self, ModelError> {
         let min_s = window.min_speech * window.length_s;
         Ok(Self {
-            models: match spoof.enabled {
-                true => Models::open(runtime, pack, provider)?,
-                false => Models::open_without_spoof(runtime, pack, provider)?,
-            },
-            spectral: spoof.enabled.then(SpectralView::new),
+            models: Models::open_wanted(runtime, pack, provider, wanted)?,
+            spectral: wanted.spoof.then(SpectralView::new),
             speech_threshold: pack.speech_threshold(),
             min_speech: window.min_speech,
             min_utterance: ((min_s * f64::from(SAMPLE_RATE)) as usize / ENCODER_HOP).max(1),
@@ -53,20 +73,33 @@ impl Analyser {
         self.models.provider()
     }
 
-    /// Scores one window.
-    pub fn window(&mut self, window: &Window) -> Result<Scores, ModelError> {
+    /// Scores one window; `sound`: also what else is heard in it, where the pack has a head for that.
+    pub fn window(&mut self, window: &Window, sound: bool) -> Result<Scores, ModelError> {
         let level = Level::of(&window.samples);
         let mut scores = Scores {
             start_s: clock_s(window.first_sample),
             end_s: clock_s(window.end_sample()),
+            new_s: clock_s(
+                window
+                    .end_sample()
+                    .saturating_sub(window.new_samples as u64),
+            ),
             level_dbfs: level.rms_dbfs(),
             clipped: level.clipped(),
             speech: 0.0,
             utterance: None,
             speech_end_s: None,
+            sounds: None,
         };
         if level.rms_dbfs() < SILENCE_DBFS || window.fbank.nrows() < 2 {
             return Ok(scores);
+        }
+        let mut hidden: Option<Hidden> = None;
+        if sound && self.models.hears_sounds() {
+            let whole = hidden.insert(self.models.encode(window.fbank.view())?);
+            scores.sounds = Some(Sounds {
+                probabilities: self.models.sounds(whole)?,
+            });
         }
         let speech = newest_utterance(
             &self.models.speech(window.fbank.view())?,
@@ -80,7 +113,11 @@ impl Analyser {
         // Without new speech this window would only repeat what the last one said.
         let is_new = speech.silence * ENCODER_HOP < window.new_samples;
         if is_new && speech.utterance.len() >= self.min_utterance {
-            let hidden = self.models.encode(window.fbank.view())?;
+            // One encode, many heads.
+            let hidden = match hidden {
+                Some(hidden) => hidden,
+                None => self.models.encode(window.fbank.view())?,
+            };
             let frames = speech.utterance.start..speech.utterance.end.min(hidden.frames());
             let samples = frames.start * ENCODER_HOP
                 ..(frames.end * ENCODER_HOP + WINDOW - HOP).min(window.samples.len());
@@ -103,6 +140,38 @@ impl Analyser {
         Ok(scores)
     }
 
+    /// Scores all of a segment, 16 kHz mono, at least 25 ms and at most a minute: whoever cut it has chosen what counts, and
+    /// silence in it is scored, too.
+    pub fn segment(&mut self, samples: &[f32], heads: Heads) -> Result<Heard, ModelError> {
+        let hidden = self.models.encode(fbank(samples).view())?;
+        let mut heard = Heard::default();
+        if heads.speaker {
+            heard.embedding = Some(self.models.embed(&hidden)?);
+        }
+        if heads.spoof {
+            let spectral = self.spectral.get_or_insert_with(SpectralView::new);
+            let view = spectral.compute(samples);
+            heard.genuine = Some(self.models.genuine(&hidden, view.view())?);
+        }
+        if heads.sound {
+            heard.sounds = Some(self.models.sounds(&hidden)?);
+        }
+        Ok(heard)
+    }
+
+    /// Scores a segment, 16 kHz mono, as a window of a stream: its newest utterance, or `None` without enough speech.
+    pub fn utterance(&mut self, samples: &[f32]) -> Result<Option<Utterance>, ModelError> {
+        let window = Window {
+            first_sample: 0,
+            samples: samples.to_vec(),
+            fbank: fbank(samples),
+            new_samples: samples.len(),
+            captured: std::time::Instant::now(),
+        };
+        let scores = self.window(&window, false)?;
+        Ok(scores.utterance)
+    }
+
     /// Scores a whole recording, 16 kHz mono, cut into windows just as a stream is.
     pub fn recording(
         &mut self,
@@ -117,11 +186,11 @@ impl Analyser {
             let mut ready = Vec::new();
             segmenter.push(piece, now, |window| ready.push(window));
             for window in ready {
-                scores.push(self.window(&window)?);
+                scores.push(self.window(&window, true)?);
             }
         }
         if let Some(last) = segmenter.finish(now) {
-            scores.push(self.window(&last)?);
+            scores.push(self.window(&last, true)?);
         }
         Ok(scores)
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use crate::config;
 use crate::publish::{Body, Bus, Event, EventId, SCHEMA, time};
 use crate::task::{Judge, StreamDecider};
 
@@ -37,10 +38,10 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts one worker an analyser. `streams` are the ids, by index.
+    /// Starts one worker an analyser. Streams are known by their index.
     pub fn start(
         node: &str,
-        streams: &[String],
+        streams: &[config::Stream],
         analysers: Vec<Analyser>,
         judge: Arc<Judge>,
         places: usize,
@@ -53,7 +54,7 @@ impl Engine {
             let queue = Arc::new(Queue::new(places));
             let worker = Worker {
                 node: node.to_owned(),
-                ids: streams.to_vec(),
+                streams: streams.to_vec(),
                 lanes: HashMap::new(),
                 analyser,
                 judge: judge.clone(),
@@ -131,7 +132,7 @@ struct Lane {
 
 struct Worker {
     node: String,
-    ids: Vec<String>,
+    streams: Vec<config::Stream>,
     lanes: HashMap<usize, Lane>,
     analyser: Analyser,
     judge: Arc<Judge>,
@@ -151,7 +152,7 @@ impl Worker {
 
     fn window(&mut self, stream: usize, window: &Window) {
         let began = Instant::now();
-        let scored = self.analyser.window(window);
+        let scored = self.analyser.window(window, self.streams[stream].sound);
         let busy = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.counters.busy_ns.fetch_add(busy, Ordering::Relaxed);
         let scores = match scored {
@@ -160,16 +161,17 @@ impl Worker {
                 let failed = self.counters.failed.fetch_add(1, Ordering::Relaxed) + 1;
                 // The first, and then ever more rarely: a model that fails on each window must not fill the log.
                 if failed.is_power_of_two() {
-                    let stream = &self.ids[stream];
+                    let stream = &self.streams[stream].id;
                     tracing::error!(stream, failed, %error, "a model failed; the window is not analysed");
                 }
                 return;
             }
         };
+        let encoded = scores.utterance.is_some() || scores.sounds.is_some();
         self.counters.windows.fetch_add(1, Ordering::Relaxed);
         self.counters
             .encoded
-            .fetch_add(u64::from(scores.utterance.is_some()), Ordering::Relaxed);
+            .fetch_add(u64::from(encoded), Ordering::Relaxed);
         let lane = self.lane(stream);
         lane.position_s = scores.end_s;
         let bodies = lane.decider.window(&scores);
@@ -182,7 +184,7 @@ impl Worker {
     fn mark(&mut self, stream: usize, mark: Mark) {
         match mark {
             Mark::Epoch(epoch) => {
-                let decider = StreamDecider::new(self.judge.clone());
+                let decider = StreamDecider::new(self.judge.clone(), self.streams[stream].sound);
                 // Two epochs within a millisecond would number their events alike.
                 let epoch = self
                     .lanes
@@ -219,11 +221,11 @@ impl Worker {
 
     /// The stream's lane; a source that is absent from the start tells so before any sample clock runs.
     fn lane(&mut self, stream: usize) -> &mut Lane {
-        let judge = &self.judge;
+        let (judge, sound) = (&self.judge, self.streams[stream].sound);
         self.lanes.entry(stream).or_insert_with(|| Lane {
             epoch: super::stream::unix_ms(),
             sequence: 0,
-            decider: StreamDecider::new(judge.clone()),
+            decider: StreamDecider::new(judge.clone(), sound),
             position_s: 0.0,
         })
     }
@@ -234,7 +236,7 @@ impl Worker {
         lane.sequence += 1;
         let id = EventId {
             node: self.node.clone(),
-            stream: self.ids[stream].clone(),
+            stream: self.streams[stream].id.clone(),
             epoch,
             sequence,
         };

@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 
 use crate::audio::{self, Frontend, SAMPLE_RATE, SourceError};
 use crate::config::Config;
-use crate::model::{Device, ModelError, Pack, Runtime};
+use crate::model::{Device, ModelError, Pack, Runtime, Wanted};
 use crate::publish::Bus;
 use crate::store::{Enrolment, SpeakerStore, StoreError};
+use crate::task::sound::SoundPolicy;
 use crate::task::speaker::{Candidate, Matcher};
 use crate::task::{Judge, Policy};
 
-pub use analyser::Analyser;
+pub use analyser::{Analyser, Heads, Heard};
 pub use engine::Counters;
 
 /// A running daemon's analysis: one thread a stream, one worker an inference thread.
@@ -81,6 +82,7 @@ pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, StoreError> {
         speaker: Policy::new(&config.speaker.decision),
         spoof_calibration: pack.spoof_calibration(),
         spoof: Policy::new(&config.spoof.decision),
+        sound: SoundPolicy::new(pack.sound_classes(), &config.sound),
     })
 }
 
@@ -104,6 +106,10 @@ impl Pipeline {
         if judge.matcher.is_empty() {
             tracing::warn!(store = %config.speaker.store.display(), "nobody is enrolled: every voice will be a stranger's");
         }
+        let wanted = Wanted {
+            spoof: config.spoof.enabled,
+            sound: judge.sound.is_some() && config.streams.iter().any(|s| s.sound),
+        };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = if config.models.workers == 0 {
             cores
@@ -117,7 +123,7 @@ impl Pipeline {
                     pack,
                     config.models.provider,
                     &config.window,
-                    &config.spoof,
+                    wanted,
                 )
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -131,10 +137,9 @@ impl Pipeline {
             })?;
             sources.push((stream, source));
         }
-        let ids: Vec<String> = config.streams.iter().map(|s| s.id.clone()).collect();
         let engine = engine::Engine::start(
             &config.node,
-            &ids,
+            &config.streams,
             analysers,
             judge,
             config.window.queue,

@@ -57,6 +57,9 @@ pub enum Body {
         speaker: Option<SpeakerFinding>,
         /// Absent without speech or when detection is off.
         spoof: Option<SpoofFinding>,
+        /// The most probable class of sounds; absent in silence, or where sounds are not told apart.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        sound: Option<SoundFinding>,
     },
     /// Who is speaking changed (smoothed over windows).
     Speaker {
@@ -77,6 +80,17 @@ pub enum Body {
         verdict: Verdict,
         /// Smoothed log-likelihood ratio of bona fide against spoof, natural logarithm.
         llr: f64,
+        /// Since when, seconds on the stream's clock.
+        since_s: f64,
+    },
+    /// A class of sounds began or ended. Several may be on at once.
+    Sound {
+        /// Its name in the model pack.
+        class: String,
+        /// Whether it is heard now.
+        on: bool,
+        /// Its probability in the window that settled it, 0 to 1.
+        probability: f64,
         /// Since when, seconds on the stream's clock.
         since_s: f64,
     },
@@ -150,7 +164,9 @@ impl Event {
                 speech,
                 speaker,
                 spoof,
+                sound,
             } => {
+                all.extend(sound.as_ref().map(|s| ("sound.probability", s.probability)));
                 all.extend([
                     ("level_dbfs", *level_dbfs),
                     ("clipped", *clipped),
@@ -168,6 +184,11 @@ impl Event {
                 all.extend(llr.map(|v| ("llr", v)));
             }
             Body::Spoof { llr, since_s, .. } => all.extend([("llr", *llr), ("since_s", *since_s)]),
+            Body::Sound {
+                probability,
+                since_s,
+                ..
+            } => all.extend([("probability", *probability), ("since_s", *since_s)]),
             Body::Gap { .. } | Body::Source { .. } => {}
         }
         all
@@ -181,6 +202,7 @@ impl Body {
             Body::Window { .. } => "window",
             Body::Speaker { .. } => "speaker",
             Body::Spoof { .. } => "spoof",
+            Body::Sound { .. } => "sound",
             Body::Gap { .. } => "gap",
             Body::Source { .. } => "source",
         }
@@ -219,6 +241,15 @@ pub struct SpoofFinding {
     pub llr: f64,
     /// The decision on this window alone.
     pub verdict: Verdict,
+}
+
+/// The most probable class of sounds of one window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SoundFinding {
+    /// Its name in the model pack.
+    pub class: String,
+    /// Its probability, 0 to 1.
+    pub probability: f64,
 }
 
 /// Where audio or windows were lost.

@@ -39,6 +39,7 @@ pub(crate) fn samples() -> Vec<Event> {
                 speech: 0.0,
                 speaker: None,
                 spoof: None,
+                sound: None,
             },
         ),
         event(
@@ -56,6 +57,10 @@ pub(crate) fn samples() -> Vec<Event> {
                 spoof: Some(SpoofFinding {
                     llr: -2.0,
                     verdict: Verdict::Reject,
+                }),
+                sound: Some(SoundFinding {
+                    class: "speech".into(),
+                    probability: 0.97,
                 }),
             },
         ),
@@ -92,6 +97,33 @@ pub(crate) fn samples() -> Vec<Event> {
             Body::Gap {
                 samples: u64::MAX,
                 reason: GapReason::EngineBehind,
+            },
+        ),
+        event(
+            8,
+            Body::Sound {
+                class: "music".into(),
+                on: true,
+                probability: 0.81,
+                since_s: 3.5,
+            },
+        ),
+        event(
+            9,
+            Body::Sound {
+                class: "dog_bark".into(),
+                on: true,
+                probability: 0.9,
+                since_s: 3.5,
+            },
+        ),
+        event(
+            10,
+            Body::Sound {
+                class: "music".into(),
+                on: false,
+                probability: 0.12,
+                since_s: 4.5,
             },
         ),
     ]

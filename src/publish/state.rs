@@ -38,6 +38,9 @@ pub struct StreamState {
     pub spoof_llr: Option<f64>,
     /// Since when the above holds, RFC 3339 UTC.
     pub spoof_since: Option<String>,
+    /// Classes of sounds that are heard now, in alphabetical order.
+    #[serde(default)]
+    pub sounds: Vec<String>,
     /// Samples (at 16 kHz) lost in this epoch.
     pub lost_samples: u64,
     /// When the last event that is told here was made; windows are not.
@@ -62,6 +65,7 @@ impl StreamState {
             spoof_verdict: None,
             spoof_llr: None,
             spoof_since: None,
+            sounds: Vec::new(),
             lost_samples: 0,
             last_event: String::new(),
         }
@@ -102,6 +106,13 @@ impl StreamState {
                 self.spoof_llr = Some(*llr);
                 self.spoof_since = Some(self.clock(*since_s));
             }
+            Body::Sound { class, on, .. } => match (self.sounds.binary_search(class), on) {
+                (Err(at), true) => self.sounds.insert(at, class.clone()),
+                (Ok(at), false) => {
+                    self.sounds.remove(at);
+                }
+                _ => {}
+            },
             Body::Gap { samples, .. } => {
                 self.lost_samples = self.lost_samples.saturating_add(*samples);
             }
@@ -160,7 +171,14 @@ pub(crate) mod tests {
     fn the_last_finding_of_each_kind_stands() {
         let mut state = StreamState::new(&samples()[0].id);
         let changed: Vec<bool> = samples().iter().map(|e| state.apply(e)).collect();
-        assert_eq!(changed, [true, true, false, false, true, true, true, true]);
+        let window = |i| i == 2 || i == 3;
+        assert!(
+            changed
+                .iter()
+                .enumerate()
+                .all(|(i, changed)| *changed != window(i))
+        );
+        assert_eq!(state.sounds, ["dog_bark"]);
         assert_eq!(state.source, Some(SourceState::Down));
         assert_eq!((state.speaking, state.speaker_verdict), (Some(false), None));
         assert_eq!(state.spoof_verdict, Some(Verdict::Reject));

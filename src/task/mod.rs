@@ -2,12 +2,15 @@
 //! voice is real, smoothing over time and state changes. No inference and no sockets live here.
 
 pub mod decision;
+mod fusion;
 pub mod recording;
 mod smooth;
+pub mod sound;
 pub mod speaker;
 pub mod speech;
 pub mod spoof;
 mod stream;
 
 pub use decision::Policy;
+pub use fusion::fused_llr;
 pub use stream::{Judge, Scores, StreamDecider, Utterance};

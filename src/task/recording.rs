@@ -49,10 +49,12 @@ mod tests {
         Scores {
             start_s,
             end_s,
+            new_s: start_s,
             level_dbfs: -20.0,
             clipped: 0.0,
             speech: 1.0,
             speech_end_s: None,
+            sounds: None,
             utterance: Some(Utterance {
                 start_s,
                 end_s,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::model::Calibration;
-use crate::publish::{Body, SpeakerFinding, SpoofFinding};
+use crate::publish::{Body, SoundFinding, SpeakerFinding, SpoofFinding};
 use crate::task::Policy;
+use crate::task::sound::{SoundPolicy, SoundTracker, Sounds};
 use crate::task::speaker::{Matcher, SpeakerTracker};
 use crate::task::spoof::SpoofTracker;
 
@@ -15,6 +16,8 @@ pub struct Scores {
     pub start_s: f64,
     /// Where the window ends.
     pub end_s: f64,
+    /// Where the audio starts that no window before it held.
+    pub new_s: f64,
     /// RMS level, dB relative to full scale.
     pub level_dbfs: f64,
     /// Share of samples at full scale.
@@ -25,6 +28,8 @@ pub struct Scores {
     pub utterance: Option<Utterance>,
     /// Where its last speech ends, when there is enough speech in it, be it in pieces.
     pub speech_end_s: Option<f64>,
+    /// What else is heard; `None` below the silence floor, and where nobody asks.
+    pub sounds: Option<Sounds>,
 }
 
 /// A scored utterance (or the part of one that the window holds).
@@ -53,6 +58,8 @@ pub struct Judge {
     pub spoof_calibration: Calibration,
     /// Decision on the spoof head's log-likelihood ratio.
     pub spoof: Policy,
+    /// Classes of sounds and when they count; `None` where the pack has none or they are switched off.
+    pub sound: Option<SoundPolicy>,
 }
 
 /// Decision state of one stream.
@@ -61,18 +68,22 @@ pub struct StreamDecider {
     judge: Arc<Judge>,
     speaker: SpeakerTracker,
     spoof: SpoofTracker,
+    sound: Option<SoundTracker>,
     last_utterance_end_s: f64,
 }
 
 impl StreamDecider {
-    /// A stream about which nothing is known.
-    pub fn new(judge: Arc<Judge>) -> Self {
+    /// A stream about which nothing is known; `sound`: whether sounds are told apart on it.
+    pub fn new(judge: Arc<Judge>, sound: bool) -> Self {
         let speaker = SpeakerTracker::new(judge.matcher.len(), judge.speaker);
         let spoof = SpoofTracker::new(judge.spoof);
+        let policy = judge.sound.as_ref().filter(|_| sound);
+        let sound = policy.map(SoundTracker::new);
         Self {
             judge,
             speaker,
             spoof,
+            sound,
             last_utterance_end_s: f64::NEG_INFINITY,
         }
     }
@@ -90,12 +101,14 @@ impl StreamDecider {
                 }
             }
         }
+        let heard = self.sound(scores, &mut changes);
         let mut bodies = vec![Body::Window {
             level_dbfs: scores.level_dbfs,
             clipped: scores.clipped,
             speech: scores.speech,
             speaker: window.speaker,
             spoof: window.spoof,
+            sound: heard,
         }];
         bodies.append(&mut changes);
         bodies
@@ -147,6 +160,24 @@ impl StreamDecider {
         }
     }
 
+    fn sound(&mut self, scores: &Scores, changes: &mut Vec<Body>) -> Option<SoundFinding> {
+        let (tracker, policy) = (self.sound.as_mut()?, self.judge.sound.as_ref()?);
+        let sounds = scores.sounds.as_ref();
+        for change in tracker.window(policy, sounds, scores.start_s, scores.new_s) {
+            changes.push(Body::Sound {
+                class: policy.name(change.class).to_owned(),
+                on: change.on,
+                probability: change.probability,
+                since_s: change.since_s,
+            });
+        }
+        let (class, probability) = sounds?.best()?;
+        Some(SoundFinding {
+            class: policy.name(class).to_owned(),
+            probability: f64::from(probability),
+        })
+    }
+
     fn turn(&self, turn: crate::task::speaker::Turn) -> Body {
         Body::Speaker {
             speaker: turn
@@ -175,8 +206,12 @@ mod tests {
     use crate::task::speaker::Candidate;
 
     fn decider() -> StreamDecider {
+        hearing(true)
+    }
+
+    fn hearing(sound: bool) -> StreamDecider {
         let policy = Policy::new(&Decision::default());
-        StreamDecider::new(Arc::new(Judge {
+        let judge = Arc::new(Judge {
             matcher: Matcher::new(
                 vec![Candidate {
                     name: "ann".into(),
@@ -193,17 +228,21 @@ mod tests {
                 offset: 0.0,
             },
             spoof: policy,
-        }))
+            sound: SoundPolicy::new(&["music".into(), "rain".into()], &Default::default()),
+        });
+        StreamDecider::new(judge, sound)
     }
 
     fn scores(end_s: f64, utterance: Option<(&[f32], f32)>) -> Scores {
         Scores {
             start_s: end_s - 3.0,
             end_s,
+            new_s: end_s - 1.0,
             level_dbfs: -20.0,
             clipped: 0.0,
             speech: if utterance.is_some() { 1.0 } else { 0.0 },
             speech_end_s: None,
+            sounds: None,
             utterance: utterance.map(|(embedding, genuine)| Utterance {
                 start_s: end_s - 3.0,
                 end_s,
@@ -239,6 +278,33 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[test]
+    fn sounds_come_and_go_without_speech_where_they_are_asked_for() {
+        let music = |end_s| Scores {
+            sounds: Some(Sounds {
+                probabilities: vec![0.9, 0.2],
+            }),
+            ..scores(end_s, None)
+        };
+        let mut decider = decider();
+        let bodies = decider.window(&music(3.0));
+        assert!(
+            matches!(&bodies[0], Body::Window { sound: Some(s), .. } if s.class == "music" && bodies.len() == 1)
+        );
+        let bodies = decider.window(&music(4.0));
+        assert!(
+            matches!(&bodies[1], Body::Sound { class, on: true, since_s, .. } if class == "music" && *since_s == 2.0)
+        );
+        assert_eq!(decider.window(&scores(5.0, None)).len(), 1);
+        let bodies = decider.window(&scores(6.0, None));
+        assert!(matches!(bodies[1], Body::Sound { on: false, .. }));
+
+        let mut deaf = hearing(false);
+        deaf.window(&music(3.0));
+        let bodies = deaf.window(&music(4.0));
+        assert!(matches!(&bodies[..], [Body::Window { sound: None, .. }]));
     }
 
     #[test]

@@ -40,6 +40,24 @@ impl Place {
         place
     }
 
+    /// With a copy of the tiny pack that has a sound head, in `pack/`.
+    pub fn hearing(more: &str) -> Self {
+        let place = Self::with_pack("pack", more);
+        let fixtures = Path::new(root()).join("tests/fixtures/packs");
+        fs::create_dir(place.path("pack")).unwrap();
+        for folder in ["tiny", "sound"] {
+            for entry in fs::read_dir(fixtures.join(folder)).unwrap() {
+                let entry = entry.unwrap();
+                fs::copy(entry.path(), place.path("pack").join(entry.file_name())).unwrap();
+            }
+        }
+        let section = fs::read_to_string(fixtures.join("sound/sound.toml")).unwrap();
+        let manifest = place.path("pack/pack.toml");
+        let text = fs::read_to_string(&manifest).unwrap();
+        fs::write(&manifest, text + &section).unwrap();
+        place
+    }
+
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }

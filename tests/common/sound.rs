@@ -13,6 +13,12 @@ pub fn stranger(seconds: f64, rate: u32) -> Vec<f32> {
     chord(seconds, rate, &[3_700.0, 4_400.0, 5_100.0, 5_800.0], 0.1)
 }
 
+/// White noise; at a thousandth of full scale the tiny pack takes it for no speech, but not for nothing.
+pub fn noise(seconds: f64, rate: u32, amplitude: f32) -> Vec<f32> {
+    let noise = chord(seconds, rate, &[], 0.0);
+    noise.into_iter().map(|x| x * 1_000.0 * amplitude).collect()
+}
+
 /// Digital silence.
 pub fn silence(seconds: f64, rate: u32) -> Vec<f32> {
     vec![0.0; (seconds * f64::from(rate)) as usize]

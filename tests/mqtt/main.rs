@@ -50,6 +50,7 @@ pub fn window(sequence: u64) -> Event {
             speech: 1.0,
             speaker: None,
             spoof: None,
+            sound: None,
         },
     )
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::audio;
 use crate::config::{Config, Input, Mqtt, Stream};
-use crate::model::{Pack, Runtime};
+use crate::model::{Pack, Runtime, Wanted};
 use crate::pipeline::{Analyser, Pipeline};
 use crate::publish::broker::Embedded;
 use crate::publish::mqtt::MqttSink;
@@ -149,6 +149,7 @@ fn config(args: &Args, folder: &Path, port: u16) -> Config {
             speed: args.speed,
         },
         channel: None,
+        sound: true,
     }];
     config.speaker.store = folder.join("speakers.redb");
     config.mqtt = Some(Mqtt {
@@ -171,7 +172,10 @@ fn enrol(
         pack,
         config.models.provider,
         &config.window,
-        &config.spoof,
+        Wanted {
+            spoof: config.spoof.enabled,
+            sound: false,
+        },
     )?;
     let store = SpeakerStore::open(&config.speaker.store)?;
     for (name, clips) in &scene.enrol {

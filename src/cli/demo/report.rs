@@ -225,6 +225,12 @@ fn line(event: &Event) -> String {
             };
             news(format!("{what} since {since_s:.1} s, {}", evidence(*llr)))
         }
+        Body::Sound {
+            class, on, since_s, ..
+        } => {
+            let what = if *on { "is heard" } else { "is over" };
+            news(format!("{class} {what} since {since_s:.1} s"))
+        }
         Body::Gap { samples, .. } => {
             format!(
                 "{BAD}         ● lost {:.2} s{BAD:#}",

@@ -66,6 +66,19 @@ impl Copy {
         self.edit(&old, &new);
     }
 
+    /// Gives the speaker head a cohort file with a hash that is right.
+    fn add_cohort(&self, bytes: &[u8], voices: usize) {
+        let hash: String = Sha256::digest(bytes)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        std::fs::write(self.path().join("cohort.f32"), bytes).expect("the cohort");
+        let section = format!(
+            "[speaker.cohort]\nfile = \"cohort.f32\"\nsha256 = \"{hash}\"\nvoices = {voices}\n[spoof]\n"
+        );
+        self.edit("[spoof]\n", &section);
+    }
+
     fn replace_by(&self, part: Part, fixture: &str) {
         self.replace(
             part,
@@ -497,5 +510,35 @@ fn the_default_pack_keeps_its_contract() {
         models.embed(&hidden).expect("an embedding");
         let spectral = Array2::zeros((frames, SPECTRAL_DIM));
         models.genuine(&hidden, spectral.view()).expect("a score");
+    }
+}
+
+#[test]
+fn a_cohort_is_read_and_checked() {
+    assert_eq!(tiny().cohort().expect("none is none"), None);
+    let dim = tiny().embedding_dim();
+    let bytes: Vec<u8> = (0..2 * dim)
+        .flat_map(|i| (i as f32 * 0.5).to_le_bytes())
+        .collect();
+    let whole = Copy::new();
+    whole.add_cohort(&bytes, 2);
+    let pack = Pack::load(whole.path()).expect("a pack with a cohort");
+    let cohort = pack.cohort().expect("readable").expect("there");
+    assert_eq!(cohort.dim(), (2, dim));
+    assert_eq!(cohort[[1, 1]], (dim + 1) as f32 * 0.5);
+    std::fs::write(whole.path().join("cohort.f32"), &bytes[4..]).expect("damaged");
+    assert!(matches!(pack.cohort(), Err(ModelError::Hash { .. })));
+
+    let not_a_number = [f32::NAN.to_le_bytes().to_vec(), bytes[4..].to_vec()].concat();
+    for (bytes, voices, word) in [
+        (&bytes[..], 3, "expected 3 voices"),
+        (&bytes[..bytes.len() - 2], 2, "expected 2 voices"),
+        (&not_a_number[..], 2, "not finite"),
+        (&bytes[..], 0, "speaker.cohort.voices is 0"),
+    ] {
+        let broken = Copy::new();
+        broken.add_cohort(bytes, voices);
+        let error = Pack::load(broken.path()).expect_err(word).to_string();
+        assert!(error.contains(word), "{error}");
     }
 }

@@ -153,8 +153,14 @@ mod tests {
         assert_eq!(row[FINE_DIM - 1], 0.0);
         let mut picture = [0.0; PICTURE_DIM];
         fine.write_picture(2, &mut picture);
-        let ((log, _), (cosine, sine)) = (picture.split_at(BINS - 1), (picture[BINS - 1..].split_at(BINS - 1)));
-        assert!((log[0] - rough).abs() < 1e-4 && log[1].abs() < 1e-4, "bins 1 and 2");
+        let ((log, _), (cosine, sine)) = (
+            picture.split_at(BINS - 1),
+            (picture[BINS - 1..].split_at(BINS - 1)),
+        );
+        assert!(
+            (log[0] - rough).abs() < 1e-4 && log[1].abs() < 1e-4,
+            "bins 1 and 2"
+        );
         assert!(cosine.iter().all(|x| (x - 1.4f32.cos()).abs() < 1e-6));
         assert!(sine.iter().all(|x| (x - 1.4f32.sin()).abs() < 1e-6));
     }

@@ -11,6 +11,8 @@ use crate::dsp;
 
 /// Layout of the manifest that this version reads.
 const SCHEMA: u32 = 1;
+/// The most voices of a cohort.
+const COHORT: usize = 100_000;
 /// The most classes of a sound head.
 const CLASSES: usize = 1000;
 /// Values of a known answer.
@@ -84,9 +86,20 @@ pub(super) struct Speaker {
     pub sha256: String,
     pub dim: usize,
     pub calibration: Calibration,
+    pub cohort: Option<Cohort>,
     #[serde(default)]
     pub accuracy: BTreeMap<String, toml::Value>,
     pub known_answer: KnownAnswer,
+}
+
+/// Embeddings of other people, against whom a score can be normalised.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cohort {
+    pub file: String,
+    pub sha256: String,
+    /// Rows of the file, each `speaker.dim` little-endian f32.
+    pub voices: usize,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -230,6 +243,17 @@ impl Manifest {
         }
         if let Some(sound) = &self.sound {
             sound.check(path)?;
+        }
+        if let Some(cohort) = &self.speaker.cohort
+            && !(1..=COHORT).contains(&cohort.voices)
+        {
+            let expected = format!("1 to {COHORT}");
+            return Err(unsupported(
+                path,
+                "speaker.cohort.voices",
+                cohort.voices,
+                expected,
+            ));
         }
         for (key, answer, most) in [
             (

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
+use ndarray::Array2;
 use sha2::{Digest, Sha256};
 
 use super::calibration::Calibration;
@@ -86,6 +87,7 @@ impl Pack {
         for part in pack.parts() {
             pack.visit(part, |_| {})?;
         }
+        pack.cohort()?;
         Ok(pack)
     }
 
@@ -145,6 +147,40 @@ impl Pack {
     /// Values of a speaker embedding.
     pub fn embedding_dim(&self) -> usize {
         self.manifest.speaker.dim
+    }
+
+    /// Embeddings of people of whom nobody here is one, `[voices, embedding_dim]`, to normalise a score against; none in a pack
+    /// without a cohort. Reads the file again, and checks it.
+    pub fn cohort(&self) -> Result<Option<Array2<f32>>, ModelError> {
+        let Some(cohort) = &self.manifest.speaker.cohort else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        self.visit_file(Part::Speaker, &cohort.file, &cohort.sha256, |block| {
+            bytes.extend_from_slice(block);
+        })?;
+        let values = bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b));
+        let shape = (cohort.voices, self.embedding_dim());
+        let refused = |reason: String| ModelError::Refused {
+            part: Part::Speaker,
+            reason,
+        };
+        match Array2::from_shape_vec(shape, values.collect()) {
+            Ok(voices) if voices.iter().all(|x| x.is_finite()) => Ok(Some(voices)),
+            Ok(_) => Err(refused(
+                "its cohort holds numbers that are not finite".into(),
+            )),
+            Err(_) => Err(refused(format!(
+                "its cohort has {} bytes, expected {} voices of {} values",
+                bytes.len(),
+                shape.0,
+                shape.1
+            ))),
+        }
     }
 
     /// From cosine to log-likelihood ratio, same person against another.
@@ -216,8 +252,18 @@ impl Pack {
     }
 
     /// Shows a file's bytes block by block to `visitor`; an error if they are not those that the manifest promises.
-    fn visit(&self, part: Part, mut visitor: impl FnMut(&[u8])) -> Result<(), ModelError> {
+    fn visit(&self, part: Part, visitor: impl FnMut(&[u8])) -> Result<(), ModelError> {
         let (name, expected) = self.file(part).ok_or(ModelError::Absent { part })?;
+        self.visit_file(part, name, expected, visitor)
+    }
+
+    fn visit_file(
+        &self,
+        part: Part,
+        name: &str,
+        expected: &str,
+        mut visitor: impl FnMut(&[u8]),
+    ) -> Result<(), ModelError> {
         let path = self.resolve(part, name)?;
         let failed = |source| read_error(&path, source);
         let file = File::open(&path).map_err(failed)?;

@@ -2,23 +2,25 @@
 import numpy as np
 
 
-def eer(scores, labels, weights=None):
-    """Equal error rate in percent; `labels` 1 = target (or bona fide)."""
+def errors(scores, labels, weights=None):
+    """False reject and false accept rates at each threshold, those of equal scores as one step (the order of a list must not count)."""
     scores, labels = np.asarray(scores, float), np.asarray(labels, int)
     w = np.ones(len(scores)) if weights is None else np.asarray(weights, float)
     o = np.argsort(scores, kind="stable")
-    lab, w = labels[o], w[o]
-    fr = np.concatenate([[0], np.cumsum(w * lab)]) / max(1e-9, (w * lab).sum())
-    fa = 1 - np.concatenate([[0], np.cumsum(w * (1 - lab))]) / max(1e-9, (w * (1 - lab)).sum())
+    last = np.append(np.diff(scores[o]) > 0, True)
+    rate = lambda v: np.concatenate([[0], np.cumsum(v[o])[last]]) / max(1e-9, v.sum())
+    return rate(w * labels), 1 - rate(w * (1 - labels))
+
+
+def eer(scores, labels, weights=None):
+    """Equal error rate in percent; `labels` 1 = target (or bona fide)."""
+    fr, fa = errors(scores, labels, weights)
     i = np.argmin(np.abs(fr - fa))
     return 100 * (fr[i] + fa[i]) / 2
 
 
 def min_dcf(scores, labels, prior=0.05):
-    o = np.argsort(scores, kind="stable")
-    lab = np.asarray(labels, int)[o]
-    fr = np.concatenate([[0], np.cumsum(lab)]) / max(1, lab.sum())
-    fa = 1 - np.concatenate([[0], np.cumsum(1 - lab)]) / max(1, (1 - lab).sum())
+    fr, fa = errors(scores, labels)
     return float((prior * fr + (1 - prior) * fa).min() / min(prior, 1 - prior))
 
 

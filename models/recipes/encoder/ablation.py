@@ -47,13 +47,13 @@ def main():
     at = work / "ablation.json"
     if at.exists():
         out = json.loads(at.read_text())
-    for left in ["", *WEIGHTS]:
-        name = f"without {left}" if left else "all losses"
+    for left in ["", "views", *WEIGHTS]:
+        name = {"": "all losses", "views": "all losses and views contrasted"}.get(left, f"without {left}")
         if name in out:
             continue
         run = "ablation_" + (left or "none")
         subprocess.run([sys.executable, "-m", "models.recipes.encoder.train", "--corpus", a.corpus, "--work", a.work, "--minutes", str(a.minutes),
-                        "--name", run, "--without", left, "--every", "1000"], check=True)
+                        "--name", run, "--every", "1000", *(["--views", "1"] if left == "views" else ["--without", left])], check=True)
         encoder, told = nets.Encoder(), json.loads((work / f"{run}.json").read_text())
         encoder.load_state_dict(torch.load(work / f"{run}.pt"))
         encoder.eval()

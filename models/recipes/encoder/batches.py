@@ -141,7 +141,7 @@ class Channel:
 
 
 class Batches:
-    """One batch at a time: `speech` clips in pairs of one voice, then `other` clips of sounds and music."""
+    """One batch at a time: `speech` clips in pairs of one voice, then `other` clips of sounds and music. `drawn`: the last one's rows and starts."""
 
     def __init__(self, bank, seed, speech=44, other=12, clean=0.2):
         self.bank, self.rng = bank, np.random.default_rng(seed)
@@ -157,7 +157,7 @@ class Batches:
     def __call__(self, frames):
         """Log-mel after the channel and before it, class, teacher embedding, teacher states (speech only), sound class or -1."""
         g, b = self.rng, self.bank
-        rows, who, sound = [], [], []
+        rows, who, sound, starts = [], [], [], []
         while len(rows) < self.sizes[0]:
             for i, y in self.speakers.draw(g):
                 rows.append(i), who.append(y)
@@ -170,12 +170,13 @@ class Batches:
         for k, i in enumerate(rows):
             t = int(b.frames[i])
             at = 2 * int(g.integers(0, max(0, t - frames) // 2 + 1))
+            starts.append(at)
             f = b.fbank(i, at, min(frames, t))
             x[k] = f if len(f) == frames else np.resize(f, (frames, MELS))
             if k < self.sizes[0]:
                 s = b.states(i, at, min(frames, t - t % 2))
                 st[k, : len(s)] = s
                 seen.append(min(len(s), frames // 2))
-        x = torch.from_numpy(x)
+        x, self.drawn = torch.from_numpy(x), (np.array(rows), np.array(starts))
         return (self.channel(x, self.clean), x, torch.tensor(who), torch.from_numpy(b.target[rows[: self.sizes[0]]]),
                 torch.from_numpy(st), torch.arange(frames // 2) < torch.tensor(seen)[:, None], torch.tensor(sound))

@@ -2,7 +2,8 @@
 
 Losses (`--without a,b` leaves some out, for the ablation): `random` and `tokens`, cross-entropy of the codes of masked frames (losses.py);
 `states`, the teacher's layers; `teacher`, the cosine to the teacher's voice in its discriminant space, and `relation`, the similarities between
-clips; `aam`, the speakers; `sound`, the classes of sounds and music.
+clips; `aam`, the speakers; `sound`, the classes of sounds and music. `--views 1` adds the contrast of projections (views.py), which is not in the
+shipped encoder.
 """
 import json
 import time
@@ -20,14 +21,16 @@ from ..common.device import save as save_weights
 from ..speaker import trials
 from .batches import Bank, Batches
 from .losses import Questions, Tokens, aam_loss, relation
+from .views import Views, waves
 
 WEIGHTS = {"random": 0.1, "tokens": 0.15, "states": 1.0, "teacher": 6.0, "relation": 20.0, "aam": 0.25, "sound": 0.3}
 
 
 class Joint(nn.Module):
-    def __init__(self, classes, sounds):
+    def __init__(self, classes, sounds, views=False):
         super().__init__()
         self.encoder, self.speaker = nets.Encoder(), nets.LayerPooling()
+        self.views = Views(nets.DIM) if views else None
         self.ask = Questions(nets.DIM, classes, self.speaker.out, sounds)
 
 
@@ -50,7 +53,7 @@ def chunk_mask(t, rng):
     return torch.where(ok, 0.0, -1e4)
 
 
-def losses(net, batch, tokens, masked, attention, margin):
+def losses(net, batch, tokens, masked, attention, margin, seen_as=None):
     x, clean, who, voice, states, seen, sound = batch
     n = len(voice)
     with half():
@@ -59,8 +62,9 @@ def losses(net, batch, tokens, masked, attention, margin):
         random, token = net.ask.masked(hidden[:, -1], masked, tokens(clean, states))
         regress = net.ask.layerwise(hidden[:n], states, seen)
         heard = net.ask.sound(hidden[n:, 6].mean(1)).float()
+        contrast = {} if seen_as is None else {"views": net.views(seen_as[0], hidden[seen_as[1], 5].mean(1))}
     ok = sound >= 0
-    return {"random": random, "tokens": token, "states": regress, "teacher": (1 - (z * voice).sum(1)).mean(), "relation": relation(z, voice),
+    return {**contrast, "random": random, "tokens": token, "states": regress, "teacher": (1 - (z * voice).sum(1)).mean(), "relation": relation(z, voice),
             "aam": aam_loss(z, net.ask.aam, who, margin), "sound": F.cross_entropy(heard[ok], sound[ok]) if ok.any() else heard.sum() * 0}
 
 
@@ -96,16 +100,16 @@ def optimiser(net, lr):
 
 
 def main():
-    a = arguments(__doc__, minutes=70.0, lr=1.5e-3, margin=0.2, threads=2, frames=200, without="", name="encoder", seed=0, every=9.0)
+    a = arguments(__doc__, minutes=70.0, lr=1.5e-3, margin=0.2, threads=2, frames=200, without="", views=0, name="encoder", seed=0, every=9.0)
     torch.manual_seed(a.seed)
     torch.set_num_threads(a.threads)
     work, c = Path(a.work), open_corpus(a)
     bank = Bank(c, work)
     data, tokens, rng = Batches(bank, a.seed), Tokens(bank, work), np.random.default_rng(a.seed + 1)
-    net = Joint(data.speakers.count, len(data.sounds))
+    net = Joint(data.speakers.count, len(data.sounds), bool(a.views))
     print("classes", data.speakers.count, "sounds", len(data.sounds), "parameters", nets.parameters(net.encoder), nets.parameters(net.speaker), flush=True)
     net.ask.aam.data += 0.7 * data.speakers.centres()  # classes start where the teacher puts them
-    weights = {k: w for k, w in WEIGHTS.items() if k not in a.without.split(",")}
+    weights = {k: w for k, w in {**WEIGHTS, **({"views": 1.0} if a.views else {})}.items() if k not in a.without.split(",")}
     opt = optimiser(net, a.lr)
     step, spent, log, ck = 0, 0.0, [], work / f"{a.name}.ckpt"
     if ck.exists():
@@ -122,7 +126,12 @@ def main():
         frames = 4 * int(rng.choice([37, 50, 62]) if done < 0.75 else rng.choice([50, 74]))  # longer clips at the end
         batch = data(frames)
         masked = spans(len(batch[0]), frames // 2, 0.5 if done < 0.75 else 0.3, rng)
-        parts = losses(net, batch, tokens, masked, chunk_mask(frames // 2, rng), a.margin * min(1.0, done / 0.7))
+        seen_as = None
+        if a.views:
+            rows, starts = data.drawn
+            plain = np.nonzero(bank.variant[rows] == 0)[0][:16]
+            seen_as = waves(c, bank, rows[plain], starts[plain], frames), torch.from_numpy(plain)
+        parts = losses(net, batch, tokens, masked, chunk_mask(frames // 2, rng), a.margin * min(1.0, done / 0.7), seen_as)
         opt.zero_grad(set_to_none=True)
         sum(weights[k] * parts[k] for k in weights).backward()
         if torch.isfinite(nn.utils.clip_grad_norm_(net.parameters(), 5.0)):
@@ -155,7 +164,7 @@ def finish(net, work, a, log, step, spent, used):
     save_weights(net.speaker.state_dict(), work / f"{a.name}_speaker.pt")
     save_weights({"aam": net.ask.aam.data}, work / f"{a.name}_classes.pt")
     (work / f"{a.name}.json").write_text(json.dumps({"trained": True, "steps": step, "seconds": round(spent), "seed": a.seed, "lr": a.lr,
-                                                     "losses": {k: WEIGHTS[k] for k in used}, "log": log}))
+                                                     "losses": {k: WEIGHTS.get(k, 1.0) for k in used}, "log": log}))
 
 
 if __name__ == "__main__":

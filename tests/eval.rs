@@ -125,14 +125,8 @@ fn a_table_for_people_and_plots() {
 }
 
 /// Segments of the bundled scene: two people, and one of them forged.
-const SCENE: &str = "# path start path start label group\n\
-    enrol/allison_1.flac 8000 scene.flac 24000 target scene\n\
-    enrol/allison_1.flac 8000 scene.flac 900000 target scene\n\
-    enrol/anna_1.flac 8000 scene.flac 208000 target scene\n\
-    enrol/anna_1.flac 8000 scene.flac 24000 nontarget scene\n\
-    enrol/allison_1.flac 8000 scene.flac 208000 nontarget scene\n\
-    enrol/allison_1.flac 8000 scene.flac 400000 nontarget scene\n\
-    enrol/allison_1.flac 8000 scene.flac 600000 spoof scene\n";
+/// Also the README's example.
+const SCENE: &str = include_str!("../examples/scene/trials.txt");
 
 fn scene_place() -> Place {
     let place = Place::with_pack("{root}/models/default", "");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use earwitness::config::Provider;
+use earwitness::config::{Precision, Provider};
 use earwitness::dsp::{SPECTRAL_DIM, SpectralView, fbank};
 use earwitness::model::{Device, ModelError, Models, Pack, Part, Runtime, Wanted};
 use ndarray::Array2;
@@ -541,4 +541,51 @@ fn a_cohort_is_read_and_checked() {
         let error = Pack::load(broken.path()).expect_err(word).to_string();
         assert!(error.contains(word), "{error}");
     }
+}
+
+#[test]
+fn an_encoder_of_another_precision_takes_the_firsts_place() {
+    let error = tiny().at(Precision::Int8).expect_err("there is none");
+    assert!(
+        error.to_string().contains("encoder.int8 is absent"),
+        "{error}"
+    );
+    assert_eq!(tiny().precisions(), [Precision::Fp32]);
+
+    // What makes it another file is a field that no session reads.
+    let whole = Copy::new();
+    let mut bytes = std::fs::read(whole.path().join("encoder.onnx")).expect("the encoder");
+    bytes.extend_from_slice(b"\x12\x04test");
+    std::fs::write(whole.path().join("encoder.int8.onnx"), &bytes).expect("another encoder");
+    let hash: String = Sha256::digest(&bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    let text = std::fs::read_to_string(whole.path().join("pack.toml")).expect("the manifest");
+    let answer = text.split("[encoder.known_answer]\noutput = ").nth(1);
+    let answer = answer.and_then(|t| t.lines().next()).expect("the answer");
+    let variant = |answer: &str, tolerance: f64| {
+        format!(
+            "[encoder.int8]\nfile = \"encoder.int8.onnx\"\nsha256 = \"{hash}\"\n\
+             [encoder.int8.known_answer]\noutput = {answer}\ntolerance = {tolerance}\n[speaker]\n"
+        )
+    };
+    whole.edit("[speaker]\n", &variant(answer, 0.05));
+    let pack = Pack::load(whole.path()).expect("both encoders");
+    assert_eq!(pack.precisions(), [Precision::Fp32, Precision::Int8]);
+    let int8 = pack.clone().at(Precision::Int8).expect("int8");
+    assert_ne!(int8.hash(), pack.hash(), "voices are not mixed");
+    assert_eq!(int8.file_hash(Part::Encoder), hash);
+    open(&int8).expect("its answers are known");
+
+    let moved = Copy::new();
+    std::fs::write(moved.path().join("encoder.int8.onnx"), &bytes).expect("another encoder");
+    moved.edit("[speaker]\n", &variant(answer, 0.5));
+    let error = Pack::load(moved.path()).expect_err("too loose").to_string();
+    assert!(error.contains("known_answer.tolerance is 0.5"), "{error}");
+    std::fs::write(whole.path().join("encoder.int8.onnx"), b"another").expect("damaged");
+    assert!(matches!(
+        Pack::load(whole.path()),
+        Err(ModelError::Hash { .. })
+    ));
 }

@@ -200,11 +200,7 @@ fn the_accuracy_told_is_what_the_pack_was_measured_at() {
             ],
             1,
         ),
-        (
-            "| speech activity",
-            &["vad/10 dB/f1", "vad/0 dB/f1"],
-            3,
-        ),
+        ("| speech activity", &["vad/10 dB/f1", "vad/0 dB/f1"], 3),
     ] {
         for place in places {
             let found = report.pointer(&format!("/evaluation/{place}"));

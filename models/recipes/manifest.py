@@ -44,6 +44,9 @@ def toml(r, version):
             f"\n[audio]\nsample_rate = 16000\nwindow_samples = 48000\n"
             f"\n[fbank]\nmels = 80\nlow_hz = 20.0\nhigh_hz = 7600.0\nwindow = 400\nhop = 160\nn_fft = 512\n")
     text += head("encoder") + f"layers = {nets.LAYERS + 1}\ndim = {nets.DIM}\nframe_rate = 50\n" + answer("encoder")
+    if "int8" in r["encoder"]:
+        v = r["encoder"]["int8"]
+        text += f'[encoder.int8]\nfile = "encoder.int8.onnx"\nsha256 = "{v["sha256"]}"\n[encoder.int8.known_answer]\noutput = {v["known_answer"]}\ntolerance = 0.05\n'
     text += head("speaker") + "dim = 192\n" + scale("speaker")
     if "cohort" in r:
         text += f'[speaker.cohort]\nfile = "cohort.f32"\nsha256 = "{r["cohort"]["sha256"]}"\nvoices = {r["cohort"]["voices"]}\n'

@@ -10,10 +10,14 @@ from .export import MODELS, known_input, session
 
 
 class Pack:
-    def __init__(self, folder="models/default"):
+    def __init__(self, folder="models/default", int8=False):
         torch.set_num_threads(1)
         self.folder = folder
+        at = Path(folder) / "encoder.int8.onnx"
+        self.int8 = int8 and at.exists()
         self.s = {n: session(Path(folder) / f"{n}.onnx") for n in MODELS if (Path(folder) / f"{n}.onnx").exists()}
+        if self.int8:
+            self.s["encoder"] = session(at)
 
     def fbank(self, clips):
         return torch_features.fbank(torch.tensor(np.stack(clips))).numpy()

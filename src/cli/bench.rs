@@ -70,7 +70,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         )));
     }
     let runtime = Runtime::load(config.models.runtime.as_deref())?;
-    let pack = Pack::load(&config.models.pack)?;
+    let pack = Pack::load(&config.models.pack)?.at(config.models.precision)?;
     let mut tries = Vec::new();
     for &streams in &args.streams {
         config.streams = (0..streams)

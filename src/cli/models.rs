@@ -44,7 +44,10 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         Action::Check { pack } => {
             let pack = Pack::load(&pack.unwrap_or(config.pack))?;
             let runtime = Runtime::load(config.runtime.as_deref())?;
-            let device = provider_in_use(runtime, &pack, config.provider)?;
+            let mut device = String::new();
+            for precision in pack.precisions() {
+                device = provider_in_use(runtime, &pack.clone().at(precision)?, config.provider)?;
+            }
             if output.is_json() {
                 output.record(&serde_json::json!({
                     "pack": pack.name(), "version": pack.version(), "valid": true, "provider": device,

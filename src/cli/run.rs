@@ -42,7 +42,7 @@ pub fn run(args: Args, _output: &Output) -> Result<Outcome, Failure> {
         )));
     }
     let runtime = Runtime::load(config.models.runtime.as_deref())?;
-    let pack = Pack::load(&config.models.pack)?;
+    let pack = Pack::load(&config.models.pack)?.at(config.models.precision)?;
     let bus = Arc::new(bus(&config, &pack)?);
     // Before any thread starts, so that no signal is missed.
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot listen for signals")?;

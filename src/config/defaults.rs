@@ -24,6 +24,7 @@ impl Default for Models {
             pack: "models/default".into(),
             runtime: None,
             provider: Provider::Cpu,
+            precision: Precision::Fp32,
             workers: 0,
         }
     }

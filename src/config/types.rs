@@ -49,6 +49,8 @@ pub struct Models {
     pub runtime: Option<PathBuf>,
     /// Where the models run.
     pub provider: Provider,
+    /// Numbers of the encoder's weights. Voices that were enrolled with one precision are not compared with the other's.
+    pub precision: Precision,
     /// Inference threads, 0 to 256; 0: one a core.
     #[schemars(range(max = 256))]
     pub workers: usize,
@@ -65,6 +67,17 @@ pub enum Provider {
     Cuda,
     /// CUDA where it works, else the CPU, and says which.
     Auto,
+}
+
+/// Numbers of the encoder's weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floating point.
+    #[default]
+    Fp32,
+    /// 8-bit integers, if the pack has such an encoder: smaller, faster on a CPU, a little less exact.
+    Int8,
 }
 
 /// One thing that is listened to.

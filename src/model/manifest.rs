@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::calibration::Calibration;
 use super::error::ModelError;
+use crate::config::Precision;
 use crate::dsp;
 
 /// Layout of the manifest that this version reads.
@@ -77,6 +78,18 @@ pub(super) struct Encoder {
     #[serde(default)]
     pub accuracy: BTreeMap<String, toml::Value>,
     pub known_answer: KnownAnswer,
+    pub int8: Option<Variant>,
+}
+
+/// The same model with other numbers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Variant {
+    pub file: String,
+    pub sha256: String,
+    #[serde(default)]
+    pub accuracy: BTreeMap<String, toml::Value>,
+    pub known_answer: KnownAnswer,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -142,6 +155,13 @@ pub(super) struct Sound {
 pub(super) struct KnownAnswer {
     /// The first eight values of the flattened output (fewer if it has fewer).
     pub output: Vec<f64>,
+    /// By how much a value `v` may differ, times `max(1, |v|)`. Rounding to integers differs from one processor to the next.
+    #[serde(default = "exact")]
+    pub tolerance: f64,
+}
+
+fn exact() -> f64 {
+    1e-3
 }
 
 impl Manifest {
@@ -158,6 +178,25 @@ impl Manifest {
         let manifest: Self = toml::from_str(text).map_err(syntax)?;
         manifest.check(path)?;
         Ok(manifest)
+    }
+
+    /// Puts the encoder of another precision in the place of the first. `path` is for messages.
+    pub fn choose(&mut self, precision: Precision, path: &Path) -> Result<(), ModelError> {
+        if precision == Precision::Fp32 {
+            return Ok(());
+        }
+        let Some(int8) = self.encoder.int8.take() else {
+            let expected = "an int8 encoder; or set models.precision to \"fp32\"";
+            return Err(unsupported(path, "encoder.int8", "absent", expected));
+        };
+        self.encoder = Encoder {
+            file: int8.file,
+            sha256: int8.sha256,
+            accuracy: int8.accuracy,
+            known_answer: int8.known_answer,
+            ..self.encoder.clone()
+        };
+        Ok(())
     }
 
     /// Samples of the windows that the heads were calibrated on.
@@ -255,6 +294,10 @@ impl Manifest {
                 expected,
             ));
         }
+        if let Some(int8) = &self.encoder.int8 {
+            let key = "encoder.int8.known_answer.output";
+            int8.known_answer.check(path, key, usize::MAX)?;
+        }
         for (key, answer, most) in [
             (
                 "encoder.known_answer.output",
@@ -282,6 +325,14 @@ impl Manifest {
 impl KnownAnswer {
     /// Eight values, or `most` where the output has fewer.
     fn check(&self, path: &Path, key: &'static str, most: usize) -> Result<(), ModelError> {
+        if !(0.0..=0.1).contains(&self.tolerance) {
+            return Err(unsupported(
+                path,
+                "known_answer.tolerance",
+                self.tolerance,
+                "0 to 0.1",
+            ));
+        }
         let (found, expected) = (self.output.len(), KNOWN_VALUES.min(most));
         if found == expected {
             return Ok(());

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::calibration::Calibration;
 use super::error::ModelError;
 use super::manifest::Manifest;
+use crate::config::Precision;
 
 /// The largest model file that is loaded, bytes.
 const FILE_LIMIT: u64 = 512 << 20;
@@ -88,7 +89,28 @@ impl Pack {
             pack.visit(part, |_| {})?;
         }
         pack.cohort()?;
+        for precision in pack.precisions() {
+            pack.clone().at(precision)?;
+        }
         Ok(pack)
+    }
+
+    /// The same pack with the encoder of this precision. Its embeddings are others: [`Pack::hash`] differs.
+    ///
+    /// # Errors
+    /// A pack without an encoder of this precision, or whose file is not the one that was promised.
+    pub fn at(mut self, precision: Precision) -> Result<Self, ModelError> {
+        let path = self.folder.join("pack.toml");
+        self.manifest.choose(precision, &path)?;
+        self.hash = binding_hash(&self.manifest);
+        self.visit(Part::Encoder, |_| {})?;
+        Ok(self)
+    }
+
+    /// What [`Pack::at`] can be asked for.
+    pub fn precisions(&self) -> Vec<Precision> {
+        let int8 = self.manifest.encoder.int8.as_ref().map(|_| Precision::Int8);
+        [Precision::Fp32].into_iter().chain(int8).collect()
     }
 
     /// The pack's name.

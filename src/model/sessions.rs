@@ -373,7 +373,7 @@ fn compare(part: Part, known: &KnownAnswer, found: &[f32]) -> Result<(), ModelEr
         let found = f64::from(*found);
         let difference = (found - expected).abs();
         // A NaN in the manifest is a difference, too.
-        if difference.is_nan() || difference > 1e-3 * expected.abs().max(1.0) {
+        if difference.is_nan() || difference > known.tolerance * expected.abs().max(1.0) {
             return Err(ModelError::KnownAnswer {
                 part,
                 index,
@@ -399,12 +399,14 @@ mod tests {
     fn a_known_answer_within_tolerance_passes() {
         let known = KnownAnswer {
             output: vec![100.0, 0.0],
+            tolerance: 1e-3,
         };
         assert!(compare(Part::Vad, &known, &[100.09, 0.0009]).is_ok());
         assert!(compare(Part::Vad, &known, &[100.2, 0.0]).is_err());
         assert!(compare(Part::Vad, &known, &[100.0, 0.0011]).is_err());
         let broken = KnownAnswer {
             output: vec![f64::NAN],
+            tolerance: 1e-3,
         };
         assert!(compare(Part::Vad, &broken, &[0.0]).is_err());
     }

@@ -1,6 +1,6 @@
 """The last linear step of the speaker head: centring and linear discriminants, fitted on clean training segments.
 
-The within-speaker scatter is shrunk towards a multiple of the identity; how much (or whether at all) is chosen on dev.
+With them come the cohort: the mean embedding of each training speaker, to normalise scores against. The within-speaker scatter is shrunk towards a multiple of the identity; how much (or whether at all) is chosen on dev.
 """
 import numpy as np
 import torch
@@ -15,6 +15,10 @@ SOURCES = ("librispeech", "speechocean762", "vctk", "libritts_misc", "tuxpaint",
 @torch.no_grad()
 def embed(encoder, speaker, clips):
     return speaker(encoder(torch_features.fbank(torch.tensor(np.stack(clips))))).numpy()
+
+
+def embed_all(encoder, speaker, c, segments):
+    return np.concatenate([embed(encoder, speaker, [c.audio(r, s, 48000) for _, r, s in segments[i : i + 32]]) for i in range(0, len(segments), 32)])
 
 
 def training_segments(c, most=9, seed=41):
@@ -36,7 +40,7 @@ def fit(encoder, speaker, c):
     tail.shift.zero_()
     tail.turn.copy_(torch.eye(len(tail.shift)))
     seg = training_segments(c)
-    e = np.concatenate([embed(encoder, speaker, [c.audio(r, s, 48000) for _, r, s in seg[i : i + 32]]) for i in range(0, len(seg), 32)])
+    e = embed_all(encoder, speaker, c, seg)
     who = np.array([w for w, *_ in seg])
     mean = np.mean([e[who == w].mean(0) for w in sorted(set(who))], axis=0)
     x = e - mean
@@ -69,4 +73,6 @@ def fit(encoder, speaker, c):
     best = min(result, key=result.get)
     tail.shift.copy_(torch.tensor(options[best][0], dtype=torch.float32))
     tail.turn.copy_(torch.tensor(options[best][1], dtype=torch.float32))
-    return {"chosen": best, "dev_eer": {k: round(v, 2) for k, v in result.items()}, "segments": len(seg)}
+    z = embed_all(encoder, speaker, c, seg)
+    cohort = np.stack([(v := z[who == w].mean(0)) / np.linalg.norm(v) for w in sorted(set(who))]).astype("<f4")
+    return cohort, {"chosen": best, "dev_eer": {k: round(v, 2) for k, v in result.items()}, "segments": len(seg)}

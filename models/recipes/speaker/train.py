@@ -97,7 +97,8 @@ def main():
     best = min((k for k in report if k != "log_mel"), key=lambda k: report[k]["eer_3s"])
     head = KINDS["layer_pooling" if best == "joint" else best]()
     head.load_state_dict(torch.load(work / ("encoder_speaker.pt" if best == "joint" else f"speaker_{best}.pt")))
-    chosen = discriminant.fit(encoder, head, c)
+    cohort, chosen = discriminant.fit(encoder, head, c)
+    cohort.tofile(work / "cohort.f32")
     save(head.state_dict(), work / "speaker.pt")
     (work / "speaker.json").write_text(json.dumps({"trained": True, "kept": best, "kind": "layer_pooling" if best == "joint" else best, "heads": report,
                                                    "discriminants": chosen, "teacher": "Resemblyzer (Apache-2.0), training speech only"}, default=float))

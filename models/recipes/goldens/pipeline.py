@@ -7,7 +7,7 @@ import numpy as np
 
 from ..common import features as ref
 from ..common.signal import test_signal
-from ..evaluate import Pack
+from ..pack import Pack
 
 
 def main(folder="models/default"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-from ..evaluate import Pack
+from ..pack import Pack
 
 SCENE, N, HOP = Path("examples/scene"), 48000, 16000
 

@@ -24,7 +24,9 @@ class Program:
         self.plots.mkdir(exist_ok=True)
 
     def __call__(self, task, listed, *more, audio=None, plot=None):
-        command = [self.program, "eval", task, str(listed), "--json", "--pack", self.pack, "--audio", str(audio or self.corpus), *more]
+        command = [self.program, "eval", task, str(listed), "--json", *more]
+        if "--given" not in more:
+            command += ["--pack", self.pack, "--audio", str(audio or self.corpus)]
         if plot:
             command += ["--det", str(self.plots / f"{plot}_det.svg"), "--histogram", str(self.plots / f"{plot}_scores.svg")]
         got = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
@@ -114,13 +116,14 @@ def speaker_figures(c, program, work):
 def spoof_figures(c, program, work):
     out = {}
     for split in ("dev", "test"):
-        listed = files.read(split)
-        r = program("spoof", files.LIST[split].resolve(), plot=f"spoof_{split}")
+        scored = work / f"spoof_{split}.tsv"
+        r = program("spoof", files.LIST[split].resolve(), "--scores", str(scored), plot=f"spoof_{split}")
         out[split] = {**brief(r["overall"]), "systems": {k: brief(v) for k, v in r["attacks"].items()}}
+        lines = [(l, *l.split("\t")[1:3]) for l in scored.read_text().splitlines(True)]
         for name, keep in (("librispeech", lambda s: s == "librispeech"), ("demo_pages", lambda s: s != "librispeech")):
-            at = work / f"spoof_{split}_{name}.txt"
-            at.write_text("".join(f"{p} {y} {s}\n" for p, y, s in listed if not y or keep(s)))
-            out[split][name] = brief(program("spoof", at)["overall"])
+            at = work / f"spoof_{split}_{name}.tsv"
+            at.write_text("".join(l for l, y, s in lines if y in ("0", "spoof") or keep(s)))
+            out[split][name] = brief(program("spoof", at, "--given")["overall"])
     return out
 
 

@@ -13,7 +13,9 @@ from .common import augment, metrics
 from .common.corpus import arguments, open_corpus
 from .pack import Pack
 from .speaker import trials
+from .sound.figures import figures as sound_figures
 from .spoof import trials as files
+from .vad.figures import figures as vad_figures
 
 
 class Program:
@@ -137,22 +139,18 @@ def clone_figures(program, work):
 
 
 def main():
-    a = arguments(__doc__, pack="models/default", program="target/release/earwitness")
+    a = arguments(__doc__, pack="models/default", program="target/release/earwitness", parts="speed,speaker,spoof,clones,sound,vad")
     c, work = open_corpus(a), Path(a.work) / "report"
     work.mkdir(exist_ok=True)
     program, pack = Program(a), Pack(a.pack)
-    out = {"speaker": speaker_figures(c, program, work), "spoof": spoof_figures(c, program, work), "milliseconds_per_3s_window": pack.speed()}
-    if (work.parent / "clones" / "list.txt").exists():
-        out["clones"] = clone_figures(program, work)
-    if "sound" in pack.s:
-        from .sound.figures import figures
-
-        out["sound"] = figures(c, pack)
-    if "vad" in pack.s:
-        from .vad.figures import figures
-
-        out["vad"] = figures(c, pack)
-    out = json.loads(json.dumps(out, default=float))
+    makes = {"speed": pack.speed, "speaker": lambda: speaker_figures(c, program, work), "spoof": lambda: spoof_figures(c, program, work),
+             "clones": lambda: clone_figures(program, work), "sound": lambda: sound_figures(c, pack), "vad": lambda: vad_figures(c, pack)}
+    for part in a.parts.split(","):  # each is kept as soon as it is there
+        if part == "clones" and not (work.parent / "clones" / "list.txt").exists():
+            continue
+        (work / f"{part}.json").write_text(json.dumps(makes[part](), default=float))
+    out = {part: json.loads((work / f"{part}.json").read_text()) for part in makes if (work / f"{part}.json").exists()}
+    out["milliseconds_per_3s_window"] = out.pop("speed", {})
     print(json.dumps(out, indent=1))
     (Path(a.work) / "evaluation.json").write_text(json.dumps(out))
 

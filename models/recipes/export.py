@@ -40,7 +40,7 @@ def load(work):
     told = lambda name: json.loads((work / f"{name}.json").read_text()) if (work / f"{name}.json").exists() else {"trained": False}
     reports = {name: told(name) for name in MODELS}
     speaker = nets.Speaker(kind) if (kind := reports["speaker"].get("kind", "layer_pooling")) in ("d3", "ecapa") else nets.LayerPooling()
-    made = {"encoder": nets.Encoder(), "speaker": speaker, "spoof": nets.Spoof(reports["spoof"].get("kind", "cross")), "vad": nets.Vad()}
+    made = {"encoder": nets.Encoder(), "speaker": speaker, "spoof": nets.Spoof(reports["spoof"].get("kind", "concat")), "vad": nets.Vad()}
     if reports["sound"]["trained"]:
         made["sound"] = nets.Tagger(len(reports["sound"]["classes"]))
     for name, net in made.items():

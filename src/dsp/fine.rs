@@ -71,7 +71,7 @@ impl FineStructure {
         self.frames.push(frame);
     }
 
-    /// Writes the [`PICTURE_DIM`] values of frame `t` as they are, for a network that looks for itself: `[log power, cosine, sine]`.
+    /// Writes the values of the picture of frame `t` as they are, for a network that looks for itself: `[log power, cosine, sine]`.
     pub fn write_picture(&self, t: usize, out: &mut [f32]) {
         let frame = &self.frames[t];
         let (log, turns) = out.split_at_mut(BINS - 1);

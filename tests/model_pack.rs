@@ -1,103 +1,14 @@
 //! Packs through the real ONNX Runtime: a good one answers, and every way to break one is a clear error.
 
+mod common;
+
 use std::path::Path;
 
-use earwitness::config::{Precision, Provider};
+use common::packs::{Copy, fixtures, open, runtime, tiny};
+use earwitness::config::Provider;
 use earwitness::dsp::{SPECTRAL_DIM, SpectralView, fbank};
-use earwitness::model::{Device, ModelError, Models, Pack, Part, Runtime, Wanted};
+use earwitness::model::{Device, ModelError, Models, Pack, Part, Wanted};
 use ndarray::Array2;
-use sha2::{Digest, Sha256};
-use tempfile::TempDir;
-
-fn fixtures() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/packs"))
-}
-
-fn runtime() -> &'static Runtime {
-    Runtime::load(None).unwrap_or_else(|e| {
-        panic!("these tests need the ONNX Runtime library (`make test` fetches it): {e}")
-    })
-}
-
-fn tiny() -> Pack {
-    Pack::load(&fixtures().join("tiny")).expect("the tiny pack")
-}
-
-fn open(pack: &Pack) -> Result<Models, ModelError> {
-    Models::open(runtime(), pack, Provider::Cpu)
-}
-
-/// A copy of the tiny pack that can be broken.
-struct Copy(TempDir);
-
-impl Copy {
-    fn new() -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        for entry in std::fs::read_dir(fixtures().join("tiny")).expect("the tiny pack") {
-            let entry = entry.expect("an entry");
-            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("a copy");
-        }
-        Self(folder)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Replaces text in the manifest.
-    fn edit(&self, old: &str, new: &str) {
-        let path = self.path().join("pack.toml");
-        let text = std::fs::read_to_string(&path).expect("the manifest");
-        assert!(text.contains(old), "`{old}` is not in the manifest");
-        std::fs::write(&path, text.replacen(old, new, 1)).expect("the manifest");
-    }
-
-    /// Replaces a model and its hash.
-    fn replace(&self, part: Part, bytes: &[u8]) {
-        let old = Pack::load(self.path())
-            .expect("still whole")
-            .file_hash(part)
-            .to_owned();
-        let new: String = Sha256::digest(bytes)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
-        std::fs::write(self.path().join(format!("{part}.onnx")), bytes).expect("the model");
-        self.edit(&old, &new);
-    }
-
-    /// Gives the speaker head a cohort file with a hash that is right.
-    fn add_cohort(&self, bytes: &[u8], voices: usize) {
-        let hash: String = Sha256::digest(bytes)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
-        std::fs::write(self.path().join("cohort.f32"), bytes).expect("the cohort");
-        let section = format!(
-            "[speaker.cohort]\nfile = \"cohort.f32\"\nsha256 = \"{hash}\"\nvoices = {voices}\n[spoof]\n"
-        );
-        self.edit("[spoof]\n", &section);
-    }
-
-    fn replace_by(&self, part: Part, fixture: &str) {
-        self.replace(
-            part,
-            &std::fs::read(fixtures().join(fixture)).expect(fixture),
-        );
-    }
-
-    fn load(&self) -> Result<Pack, ModelError> {
-        Pack::load(self.path())
-    }
-
-    /// The error of loading and opening.
-    fn refusal(&self) -> ModelError {
-        match self.load().and_then(|pack| open(&pack)) {
-            Ok(_) => panic!("a broken pack was accepted"),
-            Err(e) => e,
-        }
-    }
-}
 
 /// 3 s of a tone with harmonics and a little noise.
 fn voice() -> Vec<f32> {
@@ -511,81 +422,4 @@ fn the_default_pack_keeps_its_contract() {
         let spectral = Array2::zeros((frames, SPECTRAL_DIM));
         models.genuine(&hidden, spectral.view()).expect("a score");
     }
-}
-
-#[test]
-fn a_cohort_is_read_and_checked() {
-    assert_eq!(tiny().cohort().expect("none is none"), None);
-    let dim = tiny().embedding_dim();
-    let bytes: Vec<u8> = (0..2 * dim)
-        .flat_map(|i| (i as f32 * 0.5).to_le_bytes())
-        .collect();
-    let whole = Copy::new();
-    whole.add_cohort(&bytes, 2);
-    let pack = Pack::load(whole.path()).expect("a pack with a cohort");
-    let cohort = pack.cohort().expect("readable").expect("there");
-    assert_eq!(cohort.dim(), (2, dim));
-    assert_eq!(cohort[[1, 1]], (dim + 1) as f32 * 0.5);
-    std::fs::write(whole.path().join("cohort.f32"), &bytes[4..]).expect("damaged");
-    assert!(matches!(pack.cohort(), Err(ModelError::Hash { .. })));
-
-    let not_a_number = [f32::NAN.to_le_bytes().to_vec(), bytes[4..].to_vec()].concat();
-    for (bytes, voices, word) in [
-        (&bytes[..], 3, "expected 3 voices"),
-        (&bytes[..bytes.len() - 2], 2, "expected 2 voices"),
-        (&not_a_number[..], 2, "not finite"),
-        (&bytes[..], 0, "speaker.cohort.voices is 0"),
-    ] {
-        let broken = Copy::new();
-        broken.add_cohort(bytes, voices);
-        let error = Pack::load(broken.path()).expect_err(word).to_string();
-        assert!(error.contains(word), "{error}");
-    }
-}
-
-#[test]
-fn an_encoder_of_another_precision_takes_the_firsts_place() {
-    let error = tiny().at(Precision::Int8).expect_err("there is none");
-    assert!(
-        error.to_string().contains("encoder.int8 is absent"),
-        "{error}"
-    );
-    assert_eq!(tiny().precisions(), [Precision::Fp32]);
-
-    // What makes it another file is a field that no session reads.
-    let whole = Copy::new();
-    let mut bytes = std::fs::read(whole.path().join("encoder.onnx")).expect("the encoder");
-    bytes.extend_from_slice(b"\x12\x04test");
-    std::fs::write(whole.path().join("encoder.int8.onnx"), &bytes).expect("another encoder");
-    let hash: String = Sha256::digest(&bytes)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    let text = std::fs::read_to_string(whole.path().join("pack.toml")).expect("the manifest");
-    let answer = text.split("[encoder.known_answer]\noutput = ").nth(1);
-    let answer = answer.and_then(|t| t.lines().next()).expect("the answer");
-    let variant = |answer: &str, tolerance: f64| {
-        format!(
-            "[encoder.int8]\nfile = \"encoder.int8.onnx\"\nsha256 = \"{hash}\"\n\
-             [encoder.int8.known_answer]\noutput = {answer}\ntolerance = {tolerance}\n[speaker]\n"
-        )
-    };
-    whole.edit("[speaker]\n", &variant(answer, 0.05));
-    let pack = Pack::load(whole.path()).expect("both encoders");
-    assert_eq!(pack.precisions(), [Precision::Fp32, Precision::Int8]);
-    let int8 = pack.clone().at(Precision::Int8).expect("int8");
-    assert_ne!(int8.hash(), pack.hash(), "voices are not mixed");
-    assert_eq!(int8.file_hash(Part::Encoder), hash);
-    open(&int8).expect("its answers are known");
-
-    let moved = Copy::new();
-    std::fs::write(moved.path().join("encoder.int8.onnx"), &bytes).expect("another encoder");
-    moved.edit("[speaker]\n", &variant(answer, 0.5));
-    let error = Pack::load(moved.path()).expect_err("too loose").to_string();
-    assert!(error.contains("known_answer.tolerance is 0.5"), "{error}");
-    std::fs::write(whole.path().join("encoder.int8.onnx"), b"another").expect("damaged");
-    assert!(matches!(
-        Pack::load(whole.path()),
-        Err(ModelError::Hash { .. })
-    ));
 }

@@ -6,6 +6,7 @@
 pub mod alsa;
 pub mod broker;
 pub mod listener;
+pub mod packs;
 pub mod place;
 pub mod program;
 pub mod sound;

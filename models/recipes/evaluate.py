@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .common import augment, metrics
+from .common import augment
 from .common.corpus import arguments, open_corpus
 from .pack import Pack
 from .speaker import trials

@@ -89,8 +89,8 @@ impl Pack {
             pack.visit(part, |_| {})?;
         }
         pack.cohort()?;
-        for precision in pack.precisions() {
-            pack.clone().at(precision)?;
+        if let Some(int8) = &pack.manifest.encoder.int8 {
+            pack.visit_file(Part::Encoder, &int8.file, &int8.sha256, |_| {})?;
         }
         Ok(pack)
     }
@@ -98,12 +98,11 @@ impl Pack {
     /// The same pack with the encoder of this precision. Its embeddings are others: [`Pack::hash`] differs.
     ///
     /// # Errors
-    /// A pack without an encoder of this precision, or whose file is not the one that was promised.
+    /// A pack without an encoder of this precision.
     pub fn at(mut self, precision: Precision) -> Result<Self, ModelError> {
         let path = self.folder.join("pack.toml");
         self.manifest.choose(precision, &path)?;
         self.hash = binding_hash(&self.manifest);
-        self.visit(Part::Encoder, |_| {})?;
         Ok(self)
     }
 

@@ -1,6 +1,7 @@
 """The last linear step of the speaker head: centring and linear discriminants, fitted on clean training segments.
 
-With them come the cohort: the mean embedding of each training speaker, to normalise scores against. The within-speaker scatter is shrunk towards a multiple of the identity; how much (or whether at all) is chosen on dev.
+With them comes the cohort: the mean embedding of each training speaker, to normalise scores against. The within-speaker scatter is shrunk
+towards a multiple of the identity; how much (or whether at all) is chosen on dev.
 """
 import numpy as np
 import torch

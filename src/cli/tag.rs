@@ -1,4 +1,4 @@
-//! `earwitness tag`: what is heard on a recording, and when.
+//! `earwitness tag`: what is heard on a recording, and when; of music, also its tempo and key.
 
 use std::path::PathBuf;
 
@@ -6,6 +6,7 @@ use anyhow::anyhow;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::dsp;
 use crate::model::Wanted;
 use crate::task::Scores;
 use crate::task::sound::{SoundPolicy, SoundTracker};
@@ -31,7 +32,16 @@ struct Span {
     end_s: f64,
     /// Highest probability in a window of it.
     probability: f64,
+    /// Beats a minute, of music that has a steady beat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tempo_bpm: Option<f64>,
+    /// Of music whose pitches make one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
 }
+
+/// The class whose stretches have a tempo and a key.
+const MUSIC: &str = "music";
 
 /// The classes as the daemon's events would tell them, each from its beginning to its end.
 pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
@@ -50,8 +60,16 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
             false => anyhow!("expected sound.enabled = true, found false; sounds are switched off in this configuration"),
         })
     })?;
-    let scores = bench.scores(&args.file)?;
-    let spans = timeline(&policy, &scores);
+    let samples = bench.samples(&args.file)?;
+    let window = bench.config.window.clone();
+    let scores = bench.analyser().recording(&samples, &window)?;
+    let mut spans = timeline(&policy, &scores);
+    for span in spans.iter_mut().filter(|s| s.class == MUSIC) {
+        let at = |s: f64| ((s * f64::from(dsp::SAMPLE_RATE)) as usize).min(samples.len());
+        let music = &samples[at(span.start_s)..at(span.end_s)];
+        span.tempo_bpm = dsp::tempo(music).map(|t| (10.0 * t.bpm).round() / 10.0);
+        span.key = dsp::key(music).map(|k| k.to_string());
+    }
     let windows: Vec<_> = scores
         .iter()
         .map(|s| {
@@ -77,12 +95,22 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
                     Cell::new(format_args!("{:>7.1} –{:>7.1} s", span.start_s, span.end_s)),
                     Cell::new(&span.class),
                     Cell::new(format_args!("{:.0} %", 100.0 * span.probability)),
+                    Cell::new(span.music()),
                 ]
             })
             .collect();
-        output.table(&["when", "class", "at most"], &rows)?;
+        output.table(&["when", "class", "at most", "music"], &rows)?;
     }
     Ok(Outcome::Success)
+}
+
+impl Span {
+    /// Tempo and key in words; empty where there are none.
+    fn music(&self) -> String {
+        let tempo = self.tempo_bpm.map(|bpm| format!("{bpm:.0} bpm"));
+        let both: Vec<String> = tempo.into_iter().chain(self.key.clone()).collect();
+        both.join(", ")
+    }
 }
 
 /// Beginnings and ends put together, in order of their beginning.
@@ -103,6 +131,8 @@ fn timeline(policy: &SoundPolicy, scores: &[Scores]) -> Vec<Span> {
                         start_s: change.since_s,
                         end_s: f64::INFINITY,
                         probability: 0.0,
+                        tempo_bpm: None,
+                        key: None,
                     },
                 ));
             } else if let Some((_, span)) = spans.iter_mut().rev().find(|(c, _)| *c == class) {

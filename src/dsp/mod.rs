@@ -10,8 +10,10 @@ mod cqt;
 mod fbank;
 mod filterbank;
 mod fine;
+mod key;
 mod spectral;
 mod spectrum;
+mod tempo;
 
 pub use cepstrum::{CEPSTRA, Dct, delta, normalise};
 pub use cqt::{CQT_BINS, Cqt};
@@ -20,5 +22,7 @@ pub use filterbank::{
     Filterbank, HIGH_HZ, LFCC_FILTERS, LOG_FLOOR, LOW_HZ, MELS, MFCC_FILTERS, Scale,
 };
 pub use fine::{FINE_BANDS, FINE_DIM, FineStructure};
+pub use key::{Key, key};
 pub use spectral::{Cepstra, SPECTRAL_DIM, SpectralView};
 pub use spectrum::{BINS, HOP, N_FFT, PowerSpectrum, SAMPLE_RATE, WINDOW, frames};
+pub use tempo::{Tempo, tempo};

@@ -13,6 +13,7 @@ from .common import augment
 from .common.corpus import arguments, open_corpus
 from .pack import Pack
 from .speaker import trials
+from .sound.figures import esc10_list
 from .sound.figures import figures as sound_figures
 from .spoof import trials as files
 from .vad.figures import figures as vad_figures
@@ -130,12 +131,20 @@ def spoof_figures(c, program, work):
 
 
 def clone_figures(program, work):
-    """Verification with forged voices of the target among the trials: of the speaker head alone, and fused with the spoof head."""
-    out, listed = {}, work.parent / "clones" / "list.txt"
+    """Verification with forged voices of the target among the trials: of the speaker head alone, and fused with the spoof head; and the spoof head alone."""
+    folder = work.parent / "clones"
+    r = program("spoof", folder / "real_or_not.txt", audio=folder)
+    out, listed = {"seen_systems": {**brief(r["overall"]), "systems": {k: brief(v) for k, v in r["attacks"].items()}}}, folder / "list.txt"
     for score in ("speaker", "fused"):
         r = program("speaker", listed, "--score", score, plot=f"clones_{score}" if score == "fused" else None)
         out[score] = r["spoofing"]
     return out
+
+
+def heard_figures(c, pack, program, work):
+    r = program("sound", esc10_list(c, work / "esc10.txt"))
+    told = {f"{k}_percent": round(100 * r[k], 2) for k in ("accuracy", "accuracy_low", "accuracy_high")}
+    return {**sound_figures(c, pack), "esc10_by_the_program": told}
 
 
 def main():
@@ -144,9 +153,10 @@ def main():
     work.mkdir(exist_ok=True)
     program, pack = Program(a), Pack(a.pack)
     makes = {"speed": pack.speed, "speaker": lambda: speaker_figures(c, program, work), "spoof": lambda: spoof_figures(c, program, work),
-             "clones": lambda: clone_figures(program, work), "sound": lambda: sound_figures(c, pack), "vad": lambda: vad_figures(c, pack)}
+             "clones": lambda: clone_figures(program, work), "sound": lambda: heard_figures(c, pack, program, work),
+             "vad": lambda: vad_figures(c, pack)}
     for part in a.parts.split(","):  # each is kept as soon as it is there
-        if part == "clones" and not (work.parent / "clones" / "list.txt").exists():
+        if part == "clones" and not (work.parent / "clones" / "real_or_not.txt").exists():
             continue
         (work / f"{part}.json").write_text(json.dumps(makes[part](), default=float))
     out = {part: json.loads((work / f"{part}.json").read_text()) for part in makes if (work / f"{part}.json").exists()}

@@ -84,7 +84,7 @@ def export_one(name, net, folder):
     answer = s.run(None, {i: known_input(i) for i in inputs})[0].ravel()[:8]
     data = path.read_bytes()
     print(f"{name}: {nets.parameters(net)} parameters, {len(data) / 1e6:.2f} MB, parity {worst:.1e}")
-    return {"sha256": hashlib.sha256(data).hexdigest(), "parity": worst, "known_answer": [float(v) for v in answer],
+    return {"sha256": hashlib.sha256(data).hexdigest(), "megabytes": round(len(data) / 1e6, 2), "parity": worst, "known_answer": [float(v) for v in answer],
             "parameters": nets.parameters(net)}
 
 
@@ -113,7 +113,7 @@ def main():
     for name, net in made.items():
         report[name] = {"training": reports[name], **export_one(name, net, a.out)}
     report["encoder"]["int8"] = quantise(a.out)
-    for file in ("calibration", "evaluation"):
+    for file in ("calibration", "evaluation", "ablation"):
         at = Path(a.work) / f"{file}.json"
         report[file] = json.loads(at.read_text()) if at.exists() else {}
     if not report["calibration"].get("int8", {}).get("kept", True):

@@ -1,20 +1,12 @@
-"""pack.toml, report.json and README.md of the pack, out of what the recipes and the evaluation wrote down. No figure is typed here."""
+"""pack.toml and report.json of the pack, out of what the recipes and the evaluation wrote down, and its page (page.py). No figure is typed here."""
 import json
 
+from . import page
 from .common import nets
+from .page import DATA, LICENCE, dig
 
 DESCRIPTION = ("Unified speech and sound encoder with heads on all its layers: speaker verification (L-TDNN), deepfake detection "
                "(SSL and spectral views fused), sounds and music, speech activity")
-DATA = ("About 8 h of public speech (LibriSpeech, speechocean762, VCTK and LibriTTS excerpts, Debian packages), 1.5 h of sounds and music, "
-        "35 training systems of synthetic speech, copy-synthesis by nine methods (four of them vocoders trained by the recipes). "
-        "Teachers on that data: Resemblyzer (Apache-2.0) for voices, DistillMOS (MIT) for degraded speech")
-LICENCE = "CC-BY-SA-4.0"
-
-
-def dig(r, *keys):
-    for k in keys:
-        r = r.get(k, {}) if isinstance(r, dict) else {}
-    return r if r != {} else None
 
 
 def accuracy(r):
@@ -27,7 +19,7 @@ def accuracy(r):
                     "control_mfcc_eer_3s_percent": e("speaker", "test_others", "control_mfcc_3s", "eer")},
         "spoof": {"test_eer_percent": e("spoof", "test", "eer_percent"), "test_eer_low_percent": e("spoof", "test", "eer_low_percent"),
                   "test_eer_high_percent": e("spoof", "test", "eer_high_percent"), "test_demo_pages_eer_percent": e("spoof", "test", "demo_pages", "eer_percent")},
-        "sound": {"esc10_accuracy_percent": e("sound", "test_3s", "esc10_accuracy_percent"), "macro_f1_1s": e("sound", "test_1s", "macro_f1")},
+        "sound": {"esc10_accuracy_percent": e("sound", "esc10_by_the_program", "accuracy_percent"), "macro_f1_1s": e("sound", "test_1s", "macro_f1")},
         "vad": {"f1_10_db": e("vad", "10 dB", "f1")},
     }
     return {n: {k: v for k, v in t.items() if v is not None} for n, t in tables.items()}
@@ -58,48 +50,7 @@ def toml(r, version):
     return text
 
 
-def between(r, low="eer_low_percent", high="eer_high_percent"):
-    return f"{r[low]:.1f}–{r[high]:.1f}" if r and low in r else "–"
-
-
-def table(head, rows):
-    line = lambda cells: "| " + " | ".join(str(c) for c in cells) + " |\n"
-    return line(head) + "|" + "---|" * len(head) + "\n" + "".join(line(r) for r in rows) + "\n"
-
-
-def readme(r):
-    e, ms = r.get("evaluation", {}), dig(r, "evaluation", "milliseconds_per_3s_window") or {}
-    what = {"encoder": f"fbank → {nets.LAYERS + 1} hidden states of {nets.DIM}", "speaker": "L-TDNN → 192", "spoof": "hidden + spectral → score",
-            "vad": "fbank → speech", "sound": "hidden → classes"}
-    out = ("# The default pack\n\nWritten by `models/recipes/export.py` and `evaluate.py`; `pack.toml` is the contract (docs/pack.md), `report.json` has every\n"
-           f"figure, `report/` the plots. Licence of the weights: {LICENCE}. {DATA}.\n\n")
-    out += table(("file", "what", "parameters", "parity with PyTorch", "ms for 3 s, one thread"),
-                 [(f"`{n}.onnx`", what[n], f"{r[n]['parameters']:,}", f"{r[n]['parity']:.0e}", ms.get(n, "–")) for n in what if n in r])
-    if not e:
-        return out
-    s, others = e["speaker"], e["speaker"]["test_others"]
-    out += "## Speaker\n\nTest speakers, none of them trained on; EER in %, 95 % interval over speakers.\n\n"
-    row = lambda name, key, other: (name, f"{s[key]['eer_percent']:.2f}", between(s[key]), f"{others[f'resemblyzer_{other}']['eer']:.2f}", f"{others[f'control_mfcc_{other}']['eer']:.2f}")
-    rows = [row("3 s", "test_3s", "3s"), row("1.5 s", "test_1.5s", "1.5s")]
-    rows += [(f"3 s, {g}", f"{v['eer_percent']:.2f}", between(v), f"{others['resemblyzer_3s'][g]:.2f}", f"{others['control_mfcc_3s'][g]:.2f}") for g, v in s["test_3s"]["groups"].items()]
-    rows += [(f"3 s, {g}", f"{v['eer_percent']:.2f}", between(v), "", "") for g, v in {**s["test_by_voice"], **s["test_by_noise"]}.items() if "eer_percent" in v]
-    out += table(("test", "this pack", "interval", "Resemblyzer", "MFCC mean and deviation"), rows)
-    out += f"minDCF {s['test_3s']['min_dcf']:.3f}, actDCF {s['test_3s']['act_dcf']:.3f}, Cllr {s['test_3s']['cllr']:.3f} bit (prior 0.05).\n\n"
-    p = e["spoof"]
-    out += "## Spoof\n\nSystems never trained on; a file's score is the mean of its windows.\n\n"
-    out += table(("test", "EER %", "interval"), [(f"{split}, {name}", f"{v['eer_percent']:.1f}", between(v)) for split in ("dev", "test")
-                                                for name, v in (("all", p[split]), ("against LibriSpeech", p[split]["librispeech"]), ("against real speech of demo pages", p[split]["demo_pages"]))])
-    out += table(("test system", "EER %"), [(k, f"{v['eer_percent']:.1f}") for k, v in sorted(p["test"]["systems"].items(), key=lambda kv: kv[1]["eer_percent"])])
-    if "sound" in e:
-        out += "## Sounds\n\n" + table(("crop", "ESC-10 accuracy %", "interval", "speech / music / other, macro F1", "interval"), [
-            (k[5:], v["esc10_accuracy_percent"], "–".join(map(str, v["esc10_accuracy_percent_ci"])), v["macro_f1"], "–".join(map(str, v["macro_f1_ci"]))) for k, v in e["sound"].items()])
-    if "vad" in e:
-        out += "## Speech activity\n\nPer 20 ms, test speech under test sounds; the truth is the energy of the clean recording.\n\n"
-        out += table(("", "F1", "precision", "recall"), [(k, v["f1"], v["precision"], v["recall"]) for k, v in e["vad"].items() if isinstance(v, dict)])
-    return out
-
-
 def write(r, folder, version):
     (folder / "report.json").write_text(json.dumps(r, indent=1) + "\n")
     (folder / "pack.toml").write_text(toml(r, version))
-    (folder / "README.md").write_text(readme(r))
+    (folder / "README.md").write_text(page.page(r))

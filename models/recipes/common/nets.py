@@ -310,7 +310,7 @@ def frame_statistics(x):
 class Listener(nn.Module):
     """Spectrum and phase turns [B, 3, T, 256] -> what the teacher of spoof/bank.py hears, [B, T/2, 192]."""
 
-    def __init__(self, dim=256):
+    def __init__(self, dim=192):
         super().__init__()
         conv = lambda i, o, k, s: nn.Sequential(nn.Conv2d(i, o, k, s, (k[0] // 2, k[1] // 2)), nn.ReLU(), nn.BatchNorm2d(o))
         self.front = nn.Sequential(conv(3, 24, (3, 5), (1, 2)), conv(24, 48, (3, 3), (2, 2)), conv(48, 64, (3, 3), (1, 2)),

@@ -1,6 +1,6 @@
-"""What each loss of the encoder brings: the same short training once with all of them, and once without each.
+"""What each loss of the encoder brings: the same short training of a narrow encoder once with all of them, and once without each.
 
-Every run has the same clock and seed; judged by the dev EER of its speaker head, RankMe of its hidden states, and a linear probe of the mean hidden
+Every run has the same steps and seed, and half the width of the shipped encoder; judged by the dev EER of its speaker head, RankMe of its hidden states, and a linear probe of the mean hidden
 states for the classes of sounds. Short runs: differences of a point are noise. Writes `<work>/ablation.json`.
 """
 import json
@@ -41,8 +41,13 @@ def probe(encoder, c, steps=200):
     return round(100 * float(((u.flatten(1) @ w).argmax(1) == v).float().mean()), 1)
 
 
+def tidy(work, run):
+    for old in work.glob(f"{run}*"):
+        old.unlink()
+
+
 def main():
-    a = arguments(__doc__, minutes=3.0)
+    a = arguments(__doc__, steps=300, dim=128, threads=1)
     work, c, out = Path(a.work), open_corpus(a), {}
     at = work / "ablation.json"
     if at.exists():
@@ -52,17 +57,17 @@ def main():
         if name in out:
             continue
         run = "ablation_" + (left or "none")
-        subprocess.run([sys.executable, "-m", "models.recipes.encoder.train", "--corpus", a.corpus, "--work", a.work, "--minutes", str(a.minutes),
-                        "--name", run, "--every", "1000", *(["--views", "1"] if left == "views" else ["--without", left])], check=True)
-        encoder, told = nets.Encoder(), json.loads((work / f"{run}.json").read_text())
+        tidy(work, run)  # a run that was cut is not resumed: its steps would not be those of the others
+        subprocess.run([sys.executable, "-m", "models.recipes.encoder.train", "--corpus", a.corpus, "--work", a.work, "--max-steps", str(a.steps), "--threads", str(a.threads),
+                        "--name", run, "--every", "1000", "--dim", str(a.dim), *(["--views", "1"] if left == "views" else ["--without", left])], check=True)
+        encoder, told = nets.Encoder(a.dim, ffn=4 * a.dim), json.loads((work / f"{run}.json").read_text())
         encoder.load_state_dict(torch.load(work / f"{run}.pt"))
         encoder.eval()
         last = told["log"][-1]
         out[name] = {"steps": told["steps"], "dev_eer": last["dev_eer"], "rank_me": last["rank_me"], "esc10_probe_percent": probe(encoder, c)}
         print(name, out[name], flush=True)
         at.write_text(json.dumps(out))
-        for old in work.glob(f"{run}*"):
-            old.unlink()
+        tidy(work, run)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ clips; `aam`, the speakers; `sound`, the classes of sounds and music. `--views 1
 shipped encoder.
 """
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from ..common import nets, torch_features
 from ..common.corpus import arguments, open_corpus
 from ..common.device import half
 from ..common.device import save as save_weights
+from ..common.loop import Late, clock, descend
 from ..speaker import trials
 from .batches import Bank, Batches
 from .losses import Questions, Tokens, aam_loss, relation
@@ -27,11 +27,11 @@ WEIGHTS = {"random": 0.1, "tokens": 0.15, "states": 1.0, "teacher": 6.0, "relati
 
 
 class Joint(nn.Module):
-    def __init__(self, classes, sounds, views=False):
+    def __init__(self, classes, sounds, views=False, dim=nets.DIM):
         super().__init__()
-        self.encoder, self.speaker = nets.Encoder(), nets.LayerPooling()
-        self.views = Views(nets.DIM) if views else None
-        self.ask = Questions(nets.DIM, classes, self.speaker.out, sounds)
+        self.encoder, self.speaker = nets.Encoder(dim, ffn=4 * dim), nets.LayerPooling(dim)
+        self.views = Views(dim) if views else None
+        self.ask = Questions(dim, classes, self.speaker.out, sounds)
 
 
 def spans(clips, t, share, rng):
@@ -68,12 +68,11 @@ def losses(net, batch, tokens, masked, attention, margin, seen_as=None):
             "aam": aam_loss(z, net.ask.aam, who, margin), "sound": F.cross_entropy(heard[ok], sound[ok]) if ok.any() else heard.sum() * 0}
 
 
-@torch.no_grad()
-def judge(net, corpus):
-    """Dev EER at 3 s, and RankMe (FACTS of the field: the exponential of the entropy of the singular values) of each hidden state."""
-    net.eval()
-    kept = []
+def embedder(net, kept=None):
+    """Clips -> embeddings; the first hidden states are left in `kept`."""
+    kept = [] if kept is None else kept
 
+    @torch.no_grad()
     def embed(clips):
         with half():
             h = net.encoder(torch_features.fbank(torch.tensor(np.stack(clips))))
@@ -81,7 +80,15 @@ def judge(net, corpus):
                 kept.append(h[:, :, ::5].float())
             return net.speaker(h).float().numpy()
 
-    r = trials.report(corpus, embed)
+    return embed
+
+
+@torch.no_grad()
+def judge(net, corpus):
+    """Dev EER at 3 s, and RankMe (FACTS of the field: the exponential of the entropy of the singular values) of each hidden state."""
+    net.eval()
+    kept = []
+    r = trials.report(corpus, embedder(net, kept))
     h = torch.cat(kept).permute(1, 0, 2, 3).flatten(1, 2)
     net.train()
     return float(r["eer"]), [round(rank_me(v), 1) for v in h]
@@ -100,13 +107,13 @@ def optimiser(net, lr):
 
 
 def main():
-    a = arguments(__doc__, minutes=70.0, lr=1.5e-3, margin=0.2, threads=2, frames=200, without="", views=0, name="encoder", seed=0, every=9.0)
+    a = arguments(__doc__, minutes=70.0, lr=1.5e-3, margin=0.2, threads=2, frames=200, without="", views=0, name="pretrained", seed=0, every=9.0, dim=nets.DIM, max_steps=0)
     torch.manual_seed(a.seed)
     torch.set_num_threads(a.threads)
     work, c = Path(a.work), open_corpus(a)
     bank = Bank(c, work)
     data, tokens, rng = Batches(bank, a.seed), Tokens(bank, work), np.random.default_rng(a.seed + 1)
-    net = Joint(data.speakers.count, len(data.sounds), bool(a.views))
+    net = Joint(data.speakers.count, len(data.sounds), bool(a.views), a.dim)
     print("classes", data.speakers.count, "sounds", len(data.sounds), "parameters", nets.parameters(net.encoder), nets.parameters(net.speaker), flush=True)
     net.ask.aam.data += 0.7 * data.speakers.centres()  # classes start where the teacher puts them
     weights = {k: w for k, w in {**WEIGHTS, **({"views": 1.0} if a.views else {})}.items() if k not in a.without.split(",")}
@@ -119,10 +126,9 @@ def main():
         data = Batches(bank, a.seed + step)  # a resumed run draws new clips
     else:
         net.encoder.norm.fit(data(a.frames)[0])
-    t0, run, saved, judged = time.time() - spent, {}, spent, spent
-    while (done := (spent := time.time() - t0) / (a.minutes * 60)) < 1:  # the schedule follows the clock: the budget is wall time
-        for g in opt.param_groups:
-            g["lr"] = a.lr * min(1, done / 0.04 + 0.02) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
+    run, saved, judged = Late(), spent, spent
+    for done in clock(opt, a.minutes, a.lr, spent, a.max_steps):
+        spent = 60 * a.minutes * done
         frames = 4 * int(rng.choice([37, 50, 62]) if done < 0.75 else rng.choice([50, 74]))  # longer clips at the end
         batch = data(frames)
         masked = spans(len(batch[0]), frames // 2, 0.5 if done < 0.75 else 0.3, rng)
@@ -132,17 +138,11 @@ def main():
             plain = np.nonzero(bank.variant[rows] == 0)[0][:16]
             seen_as = waves(c, bank, rows[plain], starts[plain], frames), torch.from_numpy(plain)
         parts = losses(net, batch, tokens, masked, chunk_mask(frames // 2, rng), a.margin * min(1.0, done / 0.7), seen_as)
-        opt.zero_grad(set_to_none=True)
-        sum(weights[k] * parts[k] for k in weights).backward()
-        if torch.isfinite(nn.utils.clip_grad_norm_(net.parameters(), 5.0)):
-            opt.step()
-        else:
-            print("gradient not finite, step skipped", flush=True)
+        descend(opt, sum(weights[k] * parts[k] for k in weights))
         step += 1
-        for k, v in parts.items():
-            run[k] = 0.97 * run.get(k, float(v.detach())) + 0.03 * float(v.detach())
+        run.add(parts)
         if step % 20 == 0:
-            print(step, f"{spent:.0f}s", {k: round(v, 3) for k, v in run.items()}, flush=True)
+            print(step, f"{spent:.0f}s", run.rounded(3), flush=True)
         if spent > saved + 180:
             saved = spent
             torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "step": step, "spent": spent, "log": log}, ck)
@@ -156,7 +156,7 @@ def main():
 def entry(net, c, step, spent, run):
     eer, ranks = judge(net, c)
     print("dev", eer, "RankMe", ranks, flush=True)
-    return {"step": step, "seconds": round(spent), **{k: round(v, 4) for k, v in run.items()}, "dev_eer": eer, "rank_me": ranks}
+    return {"step": step, "seconds": round(spent), **run.rounded(), "dev_eer": eer, "rank_me": ranks}
 
 
 def finish(net, work, a, log, step, spent, used):

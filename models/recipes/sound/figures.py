@@ -1,7 +1,19 @@
 """The tagger on test clips: the ten classes of ESC-10, and speech against music against the rest."""
 import numpy as np
 
-from .train import report, scored
+from .data import ESC10
+from .train import loudest, report, scored
+
+
+def esc10_list(c, at, seconds=3.0):
+    """The test clips of the ten classes at their loudest place, as `earwitness eval sound` reads them."""
+    lines = []
+    for r in c.select("test", "sound", 0.25):
+        if r["label"] in ESC10:
+            x, n = c.audio(r), int(16000 * seconds)
+            lines.append(f"{r['path']} {loudest(x, n) / 16000:.4f} {min(seconds, len(x) / 16000):.4f} {r['label']}\n")
+    at.write_text("".join(lines))
+    return at
 
 
 def figures(c, pack, rounds=300):

@@ -1,10 +1,9 @@
 """Trains the tagger on the frozen encoder, two ways, and keeps the better one on dev.
 
 `supervised`: the labels from the start. `unfused`: after UnFuSeD, first pseudo-labels (k-means of whitened encoder states of unlabelled clips) with
-self-distillation between the head and its side heads, then the labels. Both get the same clock in the end phase. Probabilities are scaled on dev.
+self-distillation between the head and its side heads, then the labels. Both get the same clock in the end phase. The thresholds of speech and music are set on dev.
 """
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,9 @@ from torch import nn
 from ..common import nets, torch_features
 from ..common.corpus import arguments, open_corpus
 from ..common.device import half, save
+from ..common.loop import Late, clock, descend
 from ..encoder.batches import Bank
-from .data import CLASSES, ESC10, Tagged, broad
+from .data import CLASSES, ESC10, Tagged, Tracks, broad
 
 CLUSTERS = 64
 
@@ -59,28 +59,23 @@ def distil(head, h, y):
 
 def loop(params, minutes, lr, loss, name):
     opt = torch.optim.AdamW(params, lr=lr, weight_decay=0.05)
-    t0, step, run = time.time(), 0, None
-    while (done := (time.time() - t0) / (60 * minutes)) < 1:
-        for g in opt.param_groups:
-            g["lr"] = lr * min(1, done / 0.05 + 0.05) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
+    step, run = 0, Late()
+    for _ in clock(opt, minutes, lr):
         v = loss()
-        opt.zero_grad(set_to_none=True)
-        v.backward()
-        nn.utils.clip_grad_norm_(params, 5.0)
-        opt.step()
+        descend(opt, v)
         step += 1
-        run = float(v.detach()) if run is None else 0.97 * run + 0.03 * float(v.detach())
+        run.add({"loss": v})
         if step % 50 == 0:
-            print(name, step, round(run, 4), flush=True)
-    return {"steps": step, "loss": round(run, 4)}
+            print(name, step, run.rounded(), flush=True)
+    return {"steps": step, **run.rounded()}
 
 
-def supervised(head, encoder, bank, minutes, lr, seed, name):
-    data, rng = Tagged(bank, seed), np.random.default_rng(seed)
+def supervised(head, encoder, banks, minutes, lr, seed, name):
+    data, rng = Tagged(*banks, seed), np.random.default_rng(seed)
     bias = head.out.bias
 
     def loss():
-        x, y, w = data(4 * int(rng.choice([25, 37, 50, 74])))
+        x, y, w = data(4 * int(rng.choice([25, 25, 37, 74])))
         with torch.no_grad(), half():
             h = encoder(x)
         with half():
@@ -92,9 +87,10 @@ def supervised(head, encoder, bank, minutes, lr, seed, name):
     return loop(list(head.parameters()), minutes, lr, loss, name)
 
 
-def unfused(head, encoder, bank, minutes, lr, seed):
+def unfused(head, encoder, banks, minutes, lr, seed):
+    bank = banks[0]
     rows, at, who = pseudo_labels(encoder, bank)
-    rng, data = np.random.default_rng(seed), Tagged(bank, seed)
+    rng, data = np.random.default_rng(seed), Tagged(*banks, seed)
     final, sides = head.out, head.side_out
     head.out, head.side_out = nn.Linear(128, CLUSTERS), nn.ModuleList(nn.Linear(128, CLUSTERS) for _ in head.SIDES)
 
@@ -121,6 +117,12 @@ def tag(head, encoder):
     return probabilities
 
 
+def loudest(x, n):
+    """Where the n loudest samples running begin."""
+    e = np.cumsum(np.concatenate([[0], x.astype(np.float64) ** 2]))
+    return int(np.argmax(e[n:] - e[:-n])) if len(x) > n else 0
+
+
 def scored(probabilities, corpus, split, seconds, kinds=("sound", "music", "speech"), most=400):
     """`probabilities(clips)` of crops of `seconds` at the loudest place of each clip: (rows, [n, classes])."""
     rows = [r for k in kinds for r in corpus.select(split, k, 0.25)]
@@ -130,12 +132,24 @@ def scored(probabilities, corpus, split, seconds, kinds=("sound", "music", "spee
     out = []
     for r in rows:
         x, n = corpus.audio(r), int(seconds * 16000)
-        if len(x) > n:
-            e = np.cumsum(np.concatenate([[0], x.astype(np.float64) ** 2]))
-            at = int(np.argmax(e[n:] - e[:-n]))
-            x = x[at : at + n]
-        out.append(np.resize(x, n))
+        out.append(np.resize(x[loudest(x, n) :][:n], n))
     return rows, np.concatenate([probabilities(out[i : i + 16]) for i in range(0, len(out), 16)])
+
+
+def even(head, rows, p):
+    """Moves the logits of speech and music so that 0.5 is the best threshold between speech, music and the rest on dev; the middle of the best moves."""
+    logit = np.log(p[:, :2] / (1 - p[:, :2]) + 1e-9)
+    moves = np.arange(-2, 2.01, 0.25)
+    found = {}
+    for s in moves:
+        for m in moves:
+            q = p.copy()
+            q[:, :2] = 1 / (1 + np.exp(-logit - np.array([s, m])))
+            found[s, m] = report(rows, q)["macro_f1"]
+    best = [k for k, v in found.items() if v == max(found.values())]
+    offsets = np.median(np.array(best), 0)
+    head.out.bias.data[:2] += torch.tensor(offsets, dtype=torch.float32)
+    return [float(v) for v in offsets]
 
 
 def report(rows, p):
@@ -158,15 +172,16 @@ def main():
     a = arguments(__doc__, minutes=6.0, lr=2e-3, threads=2)
     torch.set_num_threads(a.threads)
     c, work = open_corpus(a), Path(a.work)
-    bank, encoder = Bank(c, work), nets.Encoder()
+    banks, encoder = (Bank(c, work), Tracks(work)), nets.Encoder()
     encoder.load_state_dict(torch.load(work / "encoder.pt"))
     encoder.eval()
     made, out = {}, {"trained": True, "classes": CLASSES}
     for name in ("supervised", "unfused"):
         torch.manual_seed(7)
         head = nets.Tagger(len(CLASSES))
-        r = {"pseudo": unfused(head, encoder, bank, a.minutes / 2, a.lr, 73)} if name == "unfused" else {}
-        r.update(supervised(head, encoder, bank, a.minutes, a.lr, 74, name))
+        r = {"pseudo": unfused(head, encoder, banks, a.minutes / 2, a.lr, 73)} if name == "unfused" else {}
+        r.update(supervised(head, encoder, banks, a.minutes, a.lr, 74, name))
+        r["offsets"] = even(head, *scored(tag(head, encoder), c, "dev", 1.0))
         r["dev_3s"], r["dev_1s"] = (report(*scored(tag(head, encoder), c, "dev", s)) for s in (3.0, 1.0))
         out[name], made[name] = r, head
         print(name, r, flush=True)

@@ -2,7 +2,8 @@
 
 Of target trials of the test list, segment b is forged: the person's own words through each copy-synthesis (what a perfect text-to-speech of that voice
 would leave to be heard), and another person's words converted (WORLD: the target's pitch range and mean spectral envelope). Writes
-`<work>/clones/list.txt` (targets, non-targets and spoofs, as `earwitness eval speaker` reads it) and the forged segments beside it.
+`<work>/clones/list.txt` (targets, non-targets and spoofs, as `earwitness eval speaker` reads it) and the forged segments beside it. `real_or_not.txt` is
+for `earwitness eval spoof`: the segments themselves against their forgeries, by methods that the spoof head knows, of voices that it does not.
 """
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def main():
     a = arguments(__doc__, targets=160)
     c, folder, rng = open_corpus(a), Path(a.work).resolve() / "clones", np.random.default_rng(91)
     folder.mkdir(parents=True, exist_ok=True)
-    pairs, make, lines = trials.read("test"), kinds(a.work), []
+    pairs, make, files = trials.read("test"), kinds(a.work), []
     source, who = (lambda p: p.split("/")[1]), (lambda p: c.by_path[p]["who"])
     chosen = [t for g in sorted({source(t[0]) for t in pairs}) for t in _some(rng, [t for t in pairs if t[4] and source(t[0]) == g], a.targets // 2)]
     lines = [(*t[:4], ("nontarget", "target")[t[4]], source(t[0]), who(t[0]), who(t[2])) for t in pairs]
@@ -51,15 +52,18 @@ def main():
         other = others[rng.integers(len(others))]
         forged = {name: f(x, np.random.default_rng([92, k])) for name, f in make.items()}
         forged["conversion"] = convert(c.audio(other[2], other[3], trials.LENGTH), own)
-        for name, y in forged.items():
+        for name, y in {"real": x, **forged}.items():
             if y is None or not np.isfinite(y).all():
                 continue
             y = np.pad(y, (0, max(0, trials.LENGTH - len(y))))[: trials.LENGTH]
             y = y * np.sqrt((x**2).mean() / ((y**2).mean() + 1e-12))
             at = folder / f"{k}_{name}.wav"
             sf.write(at, y / max(1.0, np.abs(y).max()), RATE)
-            lines.append((p, i, at, 0, "spoof", name, who(p), who(p)))
+            files.append((at.name, int(name == "real"), name))
+            if name != "real":
+                lines.append((p, i, at, 0, "spoof", name, who(p), who(p)))
     (folder / "list.txt").write_text("".join("\t".join(map(str, l)) + "\n" for l in lines))
+    (folder / "real_or_not.txt").write_text("".join("\t".join(map(str, f)) + "\n" for f in files))
     print(len(lines), "trials", sum(l[4] == "spoof" for l in lines), "clones")
 
 

@@ -1,4 +1,4 @@
-"""The last linear step of the speaker head: centring and linear discriminants, fitted on clean training segments.
+"""The last linear step of the speaker head: centring and linear discriminants, fitted on clean training segments of 3 s and their first halves.
 
 With them comes the cohort: the mean embedding of each training speaker, to normalise scores against. The within-speaker scatter is shrunk
 towards a multiple of the identity; how much (or whether at all) is chosen on dev.
@@ -11,6 +11,7 @@ from ..common import metrics, torch_features
 from . import trials
 
 SOURCES = ("librispeech", "speechocean762", "vctk", "libritts_misc", "tuxpaint", "ktuberling", "klettres", "fotaq", "asterisk")
+LENGTHS = (48000, 24000)
 
 
 @torch.no_grad()
@@ -18,8 +19,9 @@ def embed(encoder, speaker, clips):
     return speaker(encoder(torch_features.fbank(torch.tensor(np.stack(clips))))).numpy()
 
 
-def embed_all(encoder, speaker, c, segments):
-    return np.concatenate([embed(encoder, speaker, [c.audio(r, s, 48000) for _, r, s in segments[i : i + 32]]) for i in range(0, len(segments), 32)])
+def embed_all(encoder, speaker, c, segments, length=48000):
+    """`segments`: (row or path, start); [n, 192]."""
+    return np.concatenate([embed(encoder, speaker, [c.audio(r, s, length) for r, s in segments[i : i + 32]]) for i in range(0, len(segments), 32)])
 
 
 def training_segments(c, most=9, seed=41):
@@ -41,8 +43,9 @@ def fit(encoder, speaker, c):
     tail.shift.zero_()
     tail.turn.copy_(torch.eye(len(tail.shift)))
     seg = training_segments(c)
-    e = embed_all(encoder, speaker, c, seg)
-    who = np.array([w for w, *_ in seg])
+    named, seg = np.array([w for w, *_ in seg]), [s[1:] for s in seg]
+    e = np.concatenate([embed_all(encoder, speaker, c, seg, n) for n in LENGTHS])
+    who = np.concatenate([named] * len(LENGTHS))
     mean = np.mean([e[who == w].mean(0) for w in sorted(set(who))], axis=0)
     x = e - mean
     within, n, means = np.zeros((192, 192)), 0, []
@@ -62,18 +65,17 @@ def fit(encoder, speaker, c):
             options[f"lda {keep} shrink {shrink}"] = (mean, t / np.abs(t).max())
     pairs = trials.read()
     s = trials.segments(pairs)
-    d = np.concatenate([embed(encoder, speaker, [c.audio(p, a, 48000) for p, a in s[i : i + 32]]) for i in range(0, len(s), 32)])
+    dev = [embed_all(encoder, speaker, c, s, n) for n in LENGTHS]
     at, y = {k: i for i, k in enumerate(s)}, np.array([p[4] for p in pairs])
     left, right = np.array([at[p[:2]] for p in pairs]), np.array([at[p[2:4]] for p in pairs])
     result = {}
     for name, (m, t) in options.items():
-        z = (d - m) @ t
-        z /= np.linalg.norm(z, axis=1, keepdims=True)
-        result[name] = float(metrics.eer((z[left] * z[right]).sum(1), y))
-        print(name, round(result[name], 2), flush=True)
-    best = min(result, key=result.get)
+        z = [(v := (d - m) @ t) / np.linalg.norm(v, axis=1, keepdims=True) for d in dev]
+        result[name] = [round(float(metrics.eer((v[left] * v[right]).sum(1), y)), 2) for v in z]
+        print(name, result[name], flush=True)
+    best = min(result, key=lambda k: sum(result[k]))
     tail.shift.copy_(torch.tensor(options[best][0], dtype=torch.float32))
     tail.turn.copy_(torch.tensor(options[best][1], dtype=torch.float32))
     z = embed_all(encoder, speaker, c, seg)
-    cohort = np.stack([(v := z[who == w].mean(0)) / np.linalg.norm(v) for w in sorted(set(who))]).astype("<f4")
-    return cohort, {"chosen": best, "dev_eer": {k: round(v, 2) for k, v in result.items()}, "segments": len(seg)}
+    cohort = np.stack([(v := z[named == w].mean(0)) / np.linalg.norm(v) for w in sorted(set(named))]).astype("<f4")
+    return cohort, {"chosen": best, "dev_eer_3s_and_1.5s": result, "segments": len(seg)}

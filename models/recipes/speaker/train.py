@@ -4,7 +4,6 @@ The encoder is frozen here (it was tuned jointly with its head before). A plain 
 control: it shows what the encoder is worth. The head chosen gets its last linear step (discriminant.py) and a cohort of the training speakers.
 """
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import nn
 from ..common import nets, torch_features
 from ..common.corpus import arguments, open_corpus
 from ..common.device import half, save
+from ..common.loop import Late, clock, descend
 from ..encoder.batches import Bank, Batches
 from ..encoder.losses import aam_loss, relation
 from . import discriminant, trials
@@ -42,15 +42,12 @@ def fit(name, head, encoder, bank, a, minutes, lr, centres=2):
     torch.manual_seed(2)
     rng, data = np.random.default_rng(3), Batches(bank, 5, speech=48, other=0)
     classes = nn.Parameter(torch.randn(centres, data.speakers.count, head.out) * 0.05 + 0.7 * data.speakers.centres())
-    own = [*head.parameters(), classes]
-    opt = torch.optim.AdamW(own, lr=lr, weight_decay=0.02)
-    t0, step, run = time.time(), 0, {}
+    opt = torch.optim.AdamW([*head.parameters(), classes], lr=lr, weight_decay=0.02)
+    step, run = 0, Late()
     head.train()
     if encoder is None:
         head.norm.fit(data(200)[0])
-    while (done := (time.time() - t0) / (60 * minutes)) < 1:
-        for g in opt.param_groups:
-            g["lr"] = lr * min(1, done / 0.05 + 0.05) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
+    for done in clock(opt, minutes, lr):
         late = done > 0.8
         x, _, who, voice, *_ = data(4 * int(rng.choice([50, 74] if late else [37, 50, 62])))
         with half():
@@ -60,16 +57,12 @@ def fit(name, head, encoder, bank, a, minutes, lr, centres=2):
             z = head(x)
         parts = {"aam": aam_loss(z, classes, who, a.margin * min(1, done / 0.6) if not late else 1.5 * a.margin),
                  "teacher": (1 - (z * voice).sum(1)).mean(), "relation": relation(z, voice)}
-        opt.zero_grad(set_to_none=True)
-        (0.25 * parts["aam"] + 6.0 * parts["teacher"] + 10.0 * parts["relation"]).backward()
-        if torch.isfinite(nn.utils.clip_grad_norm_(own, 5.0)):
-            opt.step()
+        descend(opt, 0.25 * parts["aam"] + 6.0 * parts["teacher"] + 10.0 * parts["relation"])
         step += 1
-        for k, v in parts.items():
-            run[k] = 0.97 * run.get(k, float(v.detach())) + 0.03 * float(v.detach())
+        run.add(parts)
         if step % 50 == 0:
-            print(name, step, {k: round(v, 3) for k, v in run.items()}, flush=True)
-    return {"steps": step, "seconds": round(time.time() - t0), **{k: round(v, 4) for k, v in run.items()}}
+            print(name, step, run.rounded(3), flush=True)
+    return {"steps": step, "minutes": minutes, **run.rounded()}
 
 
 def main():

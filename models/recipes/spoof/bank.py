@@ -4,7 +4,8 @@ The teacher is DistillMOS (PyPI `distillmos`, MIT): a small network that was dis
 degraded. What it knows of vocoders and coders, no corpus of some minutes can teach. Its front end's output and the states of two of its layers,
 reduced to 64 principal components each, stand at 50 Hz.
 
-Files in `<work>/spoof_bank`: `clips.i16` [2 * pairs, 48000] (real and fake in turn), `states.f16` [2 * pairs, 150, 192].
+The first pairs are for the heads alone: what the listener makes of clips that it did not learn from is what it will make of clips to come.
+Files in `<work>/spoof_bank`: `clips.i16` [2 * pairs, 48000] (real and fake in turn), `states.f16` [2 * (pairs - HELD), 150, 192].
 """
 import sys
 import types
@@ -19,6 +20,7 @@ from ..common.corpus import arguments, open_corpus, to_i16
 from .data import SpoofData
 
 N, FRAMES, KEEP = 48000, 150, 64
+HELD = 3000  # pairs kept from the listener
 LAYERS = (3, 6)
 
 
@@ -81,7 +83,7 @@ def wave(clips):
 
 
 def main():
-    a = arguments(__doc__, pairs=6000, threads=2)
+    a = arguments(__doc__, pairs=9000, threads=2)
     folder = Path(a.work) / "spoof_bank"
     folder.mkdir(exist_ok=True)
     at = folder / "clips.i16"
@@ -97,6 +99,7 @@ def main():
         return
     torch.set_num_threads(a.threads)
     t = Teacher()
+    clips = clips[2 * HELD :]
     axes = basis(t, wave(clips[:: max(1, len(clips) // 256)]))
     with open(folder / "states.part", "wb") as out:
         for i in range(0, len(clips), 16):

@@ -3,7 +3,6 @@
 `--labels W` adds the verdict and the order within pairs (train.loss_of) with that weight.
 """
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,9 @@ from torch import nn
 from ..common import nets, torch_features
 from ..common.corpus import arguments, open_corpus
 from ..common.device import half, save
+from ..common.loop import Late, clock, descend
 from . import trials
-from .bank import KEEP, N, wave
+from .bank import HELD, KEEP, N, wave
 from .train import loss_of, pairs
 
 
@@ -43,17 +43,15 @@ def main():
     torch.manual_seed(a.seed)
     torch.set_num_threads(a.threads)
     work, c = Path(a.work), open_corpus(a)
-    clips = np.memmap(work / "spoof_bank" / "clips.i16", np.int16, "r").reshape(-1, N)
+    clips = np.memmap(work / "spoof_bank" / "clips.i16", np.int16, "r").reshape(-1, N)[2 * HELD :]
     states = np.memmap(work / "spoof_bank" / "states.f16", np.float16, "r").reshape(len(clips), -1, 3 * KEEP)
     net, head = nets.Listener(), nn.Sequential(nn.BatchNorm1d(2 * nets.HEARD), nn.Dropout(0.3), nn.Linear(2 * nets.HEARD, 64), nn.ReLU(), nn.Linear(64, 1))
-    own = [*net.parameters(), *head.parameters()]
-    opt = torch.optim.AdamW(own, lr=a.lr, weight_decay=0.03)
-    rng, t0, step, run, log, judged = np.random.default_rng(a.seed), time.time(), 0, {}, [], 0.0
+    opt = torch.optim.AdamW([*net.parameters(), *head.parameters()], lr=a.lr, weight_decay=0.03)
+    rng, step, run, log, judged = np.random.default_rng(a.seed), 0, Late(), [], 0.0
     print("parameters", nets.parameters(net), flush=True)
     target = torch.tensor([0.975, 0.025]).repeat(a.batch // 2)
-    while (done := (spent := time.time() - t0) / (a.minutes * 60)) < 1:
-        for g in opt.param_groups:
-            g["lr"] = a.lr * min(1, done / 0.05 + 0.02) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
+    for done in clock(opt, a.minutes, a.lr):
+        spent = 60 * a.minutes * done
         i = pairs(rng, len(clips), a.batch).numpy()
         want = torch.from_numpy(states[i, :149].astype(np.float32))
         with torch.no_grad():
@@ -62,21 +60,17 @@ def main():
             h = net(x)
         h = h.float()
         parts = {"states": (h - want).square().mean(), "verdict": loss_of(head(nets.frame_statistics(h))[:, 0], target)}
-        opt.zero_grad(set_to_none=True)
-        (parts["states"] + max(a.labels, 1e-3) * parts["verdict"]).backward()
-        if torch.isfinite(nn.utils.clip_grad_norm_(own, 5.0)):
-            opt.step()
+        descend(opt, parts["states"] + max(a.labels, 1e-3) * parts["verdict"])
         step += 1
-        for k, v in parts.items():
-            run[k] = 0.97 * run.get(k, float(v.detach())) + 0.03 * float(v.detach())
+        run.add(parts)
         if step % 20 == 0:
-            print(step, f"{spent:.0f}s", {k: round(v, 3) for k, v in run.items()}, flush=True)
+            print(step, f"{spent:.0f}s", run.rounded(3), flush=True)
         if spent > judged + 60 * a.every:
             judged = spent
-            log.append({"step": step, **{k: round(v, 4) for k, v in run.items()}, **evaluate(net, head, c)})
+            log.append({"step": step, **run.rounded(), **evaluate(net, head, c)})
             print("dev", log[-1], flush=True)
             save(net.state_dict(), work / f"{a.name}.pt")
-    log.append({"step": step, **{k: round(v, 4) for k, v in run.items()}, **evaluate(net, head, c)})
+    log.append({"step": step, **run.rounded(), **evaluate(net, head, c)})
     print("dev", log[-1], flush=True)
     save(net.state_dict(), work / f"{a.name}.pt"), save(head.state_dict(), work / f"{a.name}_head.pt")
     (work / f"{a.name}.json").write_text(json.dumps({"trained": True, "steps": step, "seconds": round(spent), "labels": a.labels, "log": log}, default=float))

@@ -14,10 +14,9 @@ from ..common import metrics, nets, torch_features
 from ..common.corpus import arguments, open_corpus
 from ..common.device import half
 from . import trials
-from .bank import N, wave
+from .bank import HELD, N, wave
 from .data import SpoofData
 
-FUSED = 6000  # clips whose hidden states are kept (they are large)
 
 
 @torch.no_grad()
@@ -32,15 +31,17 @@ def features(encoder, net, x):
 
 
 def kept(encoder, net, clips, work):
-    """The features of all clips, mapped from the work folder."""
-    shapes = {"hidden": (FUSED, nets.Fusion.LOWER, 149, nets.DIM), "cepstra": (FUSED, 298, 180), "heard": (len(clips), 149, nets.HEARD), "fine": (len(clips), 448)}
+    """The features of all clips, mapped from the work folder; those over time only of the pairs that the listener never heard."""
+    n = 2 * HELD
+    shapes = {"hidden": (n, nets.Fusion.LOWER, 149, nets.DIM), "cepstra": (n, 298, 180), "heard": (n, 149, nets.HEARD), "fine": (len(clips), 448)}
     at = {n: work / "spoof_bank" / f"{n}.npy" for n in shapes}
     if not at["fine"].exists():
-        out = {n: np.lib.format.open_memmap(at[n].with_suffix(".part"), "w+", np.float32 if n == "fine" else np.float16, shapes[n]) for n in shapes}
+        out = {k: np.lib.format.open_memmap(at[k].with_suffix(".part"), "w+", np.float32 if k == "fine" else np.float16, s) for k, s in shapes.items()}
         for i in range(0, len(clips), 16):
-            for n, v in zip(shapes, features(encoder, net, wave(clips[i : i + 16]))):
-                if i < shapes[n][0]:
-                    out[n][i : i + 16] = v[: shapes[n][0] - i].numpy()
+            x = wave(clips[i : i + 16])
+            told = dict(zip(shapes, features(encoder, net, x))) if i < n else {"fine": nets.fine_statistics(net.views(torch_features.spectral(x))[1])}
+            for name, v in told.items():
+                out[name][i : i + 16] = v[: len(out[name]) - i].numpy()
             if i % 1600 == 0:
                 print("features", i, flush=True)
         for n in shapes:

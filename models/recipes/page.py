@@ -1,0 +1,137 @@
+"""The pack's page (models/default/README.md): its figures as tables, how it was chosen, where it falls short. All figures come from the report."""
+from .common import nets
+
+DATA = ("About 8 h of public speech (LibriSpeech, speechocean762, VCTK and LibriTTS excerpts, Debian packages), 1.5 h of sounds and music, "
+        "35 training systems of synthetic speech, copy-synthesis by nine methods (four of them vocoders trained by the recipes). "
+        "Teachers on that data: Resemblyzer (Apache-2.0) for voices, DistillMOS (MIT) for degraded speech")
+LICENCE = "CC-BY-SA-4.0"
+PLOTS = {"speaker": (("speaker_test_3s_det", "error trade-off, test speakers, 3 s"), ("speaker_test_3s_scores", "scores, 3 s"),
+                     ("speaker_test_1_5s_det", "error trade-off, 1.5 s")),
+         "spoof": (("spoof_test_det", "error trade-off of each test system"), ("spoof_test_scores", "scores of test files")),
+         "clones": (("clones_fused_det", "error trade-off under forged voices"), ("clones_fused_scores", "scores, fused"))}
+
+
+def dig(r, *keys):
+    for k in keys:
+        r = r.get(k, {}) if isinstance(r, dict) else {}
+    return r if r != {} else None
+
+
+def between(r, low="eer_low_percent", high="eer_high_percent"):
+    return f"{r[low]:.1f}–{r[high]:.1f}" if r and low in r else "–"
+
+
+def eer(r):
+    return f"{r['eer_percent']:.2f}"
+
+
+def table(head, rows):
+    line = lambda cells: "| " + " | ".join(str(c) for c in cells) + " |\n"
+    return line(head) + "|" + "---|" * len(head) + "\n" + "".join(line(r) for r in rows) + "\n"
+
+
+def plots(name):
+    return " ".join(f"![{what}](report/{file}.svg)" for file, what in PLOTS[name]) + "\n\n"
+
+
+def files(r):
+    ms = dig(r, "evaluation", "milliseconds_per_3s_window") or {}
+    what = {"encoder": f"fbank → {nets.LAYERS + 1} hidden states of {nets.DIM}", "speaker": "L-TDNN → 192", "spoof": "hidden + spectral → score",
+            "vad": "fbank → speech", "sound": "hidden → classes"}
+    return table(("file", "what", "parameters", "MB", "parity with PyTorch", "ms for 3 s, one thread"),
+                 [(f"`{n}.onnx`", what[n], f"{r[n]['parameters']:,}", r[n].get("megabytes", "–"), f"{r[n]['parity']:.0e}", ms.get(n, "–")) for n in what if n in r])
+
+
+def speaker(e):
+    s, others = e["speaker"], e["speaker"]["test_others"]
+    out = "## Speaker\n\nTest speakers, none of them trained on; EER in %, 95 % interval over speakers.\n\n"
+    row = lambda name, key, other: (name, eer(s[key]), between(s[key]), f"{others[f'resemblyzer_{other}']['eer']:.2f}", f"{others[f'control_mfcc_{other}']['eer']:.2f}")
+    rows = [row("3 s", "test_3s", "3s"), row("1.5 s", "test_1.5s", "1.5s")]
+    for seconds in ("3", "1.5"):
+        rows += [(f"{seconds} s, {g}", eer(v), between(v), f"{others[f'resemblyzer_{seconds}s'][g]:.2f}", f"{others[f'control_mfcc_{seconds}s'][g]:.2f}")
+                 for g, v in s[f"test_{seconds}s"]["groups"].items()]
+    rows += [(f"3 s, {g}", eer(v), between(v), "", "") for g, v in {**s["test_by_voice"], **s["test_by_noise"]}.items() if "eer_percent" in v]
+    out += table(("test", "this pack", "interval", "Resemblyzer", "MFCC mean and deviation"), rows)
+    out += f"minDCF {s['test_3s']['min_dcf']:.3f}, actDCF {s['test_3s']['act_dcf']:.3f}, Cllr {s['test_3s']['cllr']:.3f} bit (prior 0.05).\n\n"
+    return out + plots("speaker")
+
+
+def heads(r):
+    t = dig(r, "speaker", "training") or {}
+    rows = [(k + (" (control, no encoder)" if k == "log_mel" else ", tuned with the encoder" if k == "joint" else ", encoder frozen"), f"{v['parameters']:,}",
+             v["eer_3s"], v["eer_1.5s"]) for k, v in t.get("heads", {}).items()]
+    return "Heads on the dev split before the discriminants, EER in %:\n\n" + table(("head", "parameters", "3 s", "1.5 s"), rows) if len(rows) > 1 else ""
+
+
+def spoof(r, e):
+    p, t = e["spoof"], dig(r, "spoof", "training") or {}
+    out = "## Spoof\n\nSystems never trained on; a file's score is the mean of its windows.\n\n"
+    out += table(("split", "EER %", "interval"), [(f"{split}, {name}", f"{v['eer_percent']:.1f}", between(v)) for split in ("dev", "test")
+                                                 for name, v in (("all", p[split]), ("against LibriSpeech", p[split]["librispeech"]), ("against real speech of demo pages", p[split]["demo_pages"]))])
+    worst = sorted(p["test"]["systems"].items(), key=lambda kv: kv[1]["eer_percent"])
+    out += table(("test system", "EER %"), [(k, f"{v['eer_percent']:.1f}") for k, v in worst]) + plots("spoof")
+    rows = [(k, v["eer_percent"], v["matched_eer_percent"], *((w["eer_percent"], w["matched_eer_percent"]) if (w := v.get("with the fine structure")) else ("", "")))
+            for k, v in t.get("dev", {}).items()]
+    if rows:
+        out += "What was compared on dev, EER in % (matched: against the real speech of the same pages); the last two columns with the fine structure added:\n\n"
+        out += table(("view or fusion", "all", "matched", "all, +", "matched, +"), rows)
+    if one := t.get("leave_one_out"):
+        out += f"Training systems left out in folds, windows, EER {one['pooled']} % over all:\n\n"
+        out += table(("system", "EER %"), sorted(one["systems"].items(), key=lambda kv: kv[1]))
+    return out
+
+
+def clones(e):
+    c = e["clones"]
+    percent = lambda v: f"{v:.1f}" if isinstance(v, (int, float)) else "–"
+    out = "## Clones\n\nForged voices of test speakers: their own words through each copy-synthesis, and other people's words converted (WORLD).\n\n"
+    rows = [(name, percent(v.get("eer_percent"))) for name, v in sorted(c["seen_systems"]["systems"].items())]
+    out += f"The spoof head alone on segments of 3 s, EER {percent(c['seen_systems']['eer_percent'])} % over all (methods known, voices not):\n\n" + table(("method", "EER %"), rows)
+    out += "Verification: accepted at the threshold where 5 % of targets are rejected, %, and the a-DCF at best:\n\n"
+    out += table(("score", "clones", "other people", "a-DCF"), [(k, percent(c[k]["spoofs_accepted_at_5_percent_misses"]),
+                                                                percent(c[k]["nontargets_accepted_at_5_percent_misses"]), f"{c[k]['a_dcf_min']:.3f}") for k in ("speaker", "fused")])
+    return out + plots("clones")
+
+
+def sound(r, e):
+    out = "## Sounds\n\n" + table(("crop", "ESC-10 accuracy %", "interval", "speech / music / other, macro F1", "interval"), [
+        (k[5:], v["esc10_accuracy_percent"], "–".join(map(str, v["esc10_accuracy_percent_ci"])), v["macro_f1"], "–".join(map(str, v["macro_f1_ci"])))
+        for k, v in e["sound"].items() if k.startswith("test_")])
+    p = e["sound"]["esc10_by_the_program"]
+    out += f"By the program itself, at 3 s: {p['accuracy_percent']} % of the ESC-10 clips ({p['accuracy_low_percent']}–{p['accuracy_high_percent']}).\n\n"
+    t = dig(r, "sound", "training") or {}
+    rows = [(k, v["dev_3s"]["esc10_accuracy_percent"], v["dev_1s"]["esc10_accuracy_percent"], v["dev_1s"]["macro_f1"]) for k, v in t.items() if isinstance(v, dict) and "dev_3s" in v]
+    return out + "Both trainings on dev:\n\n" + table(("training", "ESC-10 at 3 s", "at 1 s", "macro F1 at 1 s"), rows)
+
+
+def vad(e):
+    out = "## Speech activity\n\nPer 20 ms, test speech under test sounds; the truth is the energy of the clean recording.\n\n"
+    return out + table(("", "F1", "precision", "recall"), [(k, v["f1"], v["precision"], v["recall"]) for k, v in e["vad"].items() if isinstance(v, dict)])
+
+
+def encoder(r):
+    t = dig(r, "encoder", "training") or {}
+    log = dig(t, "pretraining", "log") or []
+    out = "## Encoder\n\n"
+    rows = [("training", v["step"], v["dev_eer"], v.get("dev_eer_1.5s", ""), " ".join(map(str, v["rank_me"]))) for v in log]
+    rows += [("tuning", v["step"], v["dev_eer"], v.get("dev_eer_1.5s", ""), " ".join(map(str, v["rank_me"]))) for v in t.get("log", [])]
+    out += "Over the run: EER of its own head on dev in % and RankMe of the ten hidden states.\n\n" + table(("phase", "step", "3 s", "1.5 s", "RankMe"), rows)
+    if a := r.get("ablation"):
+        out += (f"What each loss brings, in short runs of a narrow encoder ({min(v['steps'] for v in a.values())} to {max(v['steps'] for v in a.values())} steps, "
+                "one seed each: a point is noise). The last column is a linear probe on the hidden states.\n\n")
+        out += table(("losses", "dev EER % at 3 s", "mean RankMe", "ESC-10 %"), [(k, v["dev_eer"], round(sum(v["rank_me"]) / len(v["rank_me"]), 1), v["esc10_probe_percent"])
+                                                                               for k, v in a.items()])
+    return out
+
+
+def page(r):
+    e = r.get("evaluation", {})
+    out = ("# The default pack\n\nWritten by `models/recipes/export.py` and `evaluate.py`; `pack.toml` is the contract (docs/pack.md), `report.json` has every\n"
+           f"figure, `report/` the plots. Licence of the weights: {LICENCE}. {DATA}.\n\n") + files(r)
+    if not e:
+        return out
+    out += speaker(e) + heads(r) + spoof(r, e)
+    out += clones(e) if "clones" in e else ""
+    out += sound(r, e) if "sound" in e else ""
+    out += vad(e) if "vad" in e else ""
+    return out + encoder(r)

@@ -200,6 +200,20 @@ fn the_accuracy_told_is_what_the_pack_was_measured_at() {
             ],
             1,
         ),
+        (
+            "| forged voices",
+            &[
+                "clones/fused/spoofs_accepted_at_5_percent_misses",
+                "clones/speaker/spoofs_accepted_at_5_percent_misses",
+            ],
+            1,
+        ),
+        (
+            "| sounds, ten classes",
+            &["sound/esc10_by_the_program/accuracy_percent"],
+            1,
+        ),
+        ("| speech, music", &["sound/test_1s/macro_f1"], 3),
         ("| speech activity", &["vad/10 dB/f1", "vad/0 dB/f1"], 3),
     ] {
         for place in places {

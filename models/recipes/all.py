@@ -13,7 +13,7 @@ STEPS = [("common.corpus", "cache/index.csv"), ("speaker.trials", None), ("spoof
          ("encoder.bank", "bank/index.npz"), ("encoder.train --minutes 65", "pretrained.json"), ("encoder.tune", "encoder.json"), ("speaker.train", "speaker.json"),
          ("spoof.vocoders --kind melgan --minutes 11", "vocoder_melgan.json"), ("spoof.vocoders --kind hifigan --minutes 11", "vocoder_hifigan.json"),
          ("spoof.vocoders --kind istft --minutes 7", "vocoder_istft.json"), ("spoof.vocoders --kind codec --minutes 7", "vocoder_codec.json"),
-         ("spoof.copy_synthesis", "copies.npz"), ("spoof.bank", "spoof_bank/states.f16"), ("spoof.listener", "listener.json"),
+         ("spoof.copy_synthesis", "copies.npz"), ("spoof.bank", "listener_bank/states.f16"), ("spoof.listener", "listener.json"),
          ("spoof.train --leave-out 1", "spoof.json"), ("sound.extra", "extra/extra.json"), ("sound.train", "sound.json"), ("vad.train", "vad.json"), ("encoder.ablation", "ablation.json"),
          ("speaker.clones", "clones/real_or_not.txt"), ("export", None), ("calibrate", None), ("export", None), ("evaluate", None), ("export", None),
          ("goldens.make", None), ("goldens.pipeline", None), ("scene.make", None)]

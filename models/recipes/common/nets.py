@@ -377,7 +377,7 @@ class Fusion(nn.Module):
 class Experts(nn.Module):
     """Small heads on one vector of statistics, each from its own start; their mean is steadier than any of them: [B, D] -> [B]."""
 
-    def __init__(self, dim, wide=256, heads=3):
+    def __init__(self, dim, wide=96, heads=8):
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("std", torch.ones(dim))
@@ -398,11 +398,10 @@ class Spoof(nn.Module):
     sense of time: it cannot learn voices and words.
     """
 
-    WEIGHTS = (1.0, 0.5)  # one over the deviation of each on dev, so that both count alike
-
     def __init__(self, kind="concat"):
         super().__init__()
         self.listener, self.fusion, self.fine = Listener(), Fusion(kind), Experts(448)
+        self.register_buffer("weights", torch.ones(2))  # one over the deviation of each opinion on dev, so that both count alike
 
     @staticmethod
     def views(spectral):
@@ -418,7 +417,8 @@ class Spoof(nn.Module):
         return self.fusion(hidden, cepstra, self.listener(picture)), self.fine(fine_statistics(fine))
 
     def forward(self, hidden, spectral):
-        return sum(w * o for w, o in zip(self.WEIGHTS, self.opinions(hidden, spectral)))
+        a, b = self.opinions(hidden, spectral)
+        return self.weights[0] * a + self.weights[1] * b
 
 
 class Tagger(nn.Module):

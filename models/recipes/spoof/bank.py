@@ -4,8 +4,10 @@ The teacher is DistillMOS (PyPI `distillmos`, MIT): a small network that was dis
 degraded. What it knows of vocoders and coders, no corpus of some minutes can teach. Its front end's output and the states of two of its layers,
 reduced to 64 principal components each, stand at 50 Hz.
 
-The first pairs are for the heads alone: what the listener makes of clips that it did not learn from is what it will make of clips to come.
-Files in `<work>/spoof_bank`: `clips.i16` [2 * pairs, 48000] (real and fake in turn), `states.f16` [2 * (pairs - HELD), 150, 192].
+There are two banks: the heads do not learn from the clips that the listener learned from, for what it makes of those is not what it will make of
+clips to come. In the listener's, real speech beside a system's is of demo pages only, so that it hears more of their kind.
+Files in `<work>/spoof_bank` and `<work>/listener_bank`: `clips.i16` [2 * PAIRS, 48000] (real and fake in turn); the listener's `states.f16`
+[2 * PAIRS, 150, 192].
 """
 import sys
 import types
@@ -20,7 +22,8 @@ from ..common.corpus import arguments, open_corpus, to_i16
 from .data import SpoofData
 
 N, FRAMES, KEEP = 48000, 150, 64
-HELD = 3000  # pairs kept from the listener
+PAIRS = 6000
+BANKS = {"spoof_bank": (0, True), "listener_bank": (3000, False)}  # seed of the first pair, whether LibriSpeech is among the real speech of random pairs
 LAYERS = (3, 6)
 
 
@@ -66,10 +69,10 @@ def basis(t, clips):
 _C = {}
 
 
-def _start(args):
+def _start(args, libri):
     torch.set_num_threads(1)
     c = open_corpus(args)
-    _C.update(aug=Augmenter(c), data=SpoofData(c, args.work))
+    _C.update(aug=Augmenter(c), data=SpoofData(c, args.work, libri))
 
 
 def _pair(seed):
@@ -82,24 +85,29 @@ def wave(clips):
     return torch.tensor(np.asarray(clips, np.float32) / 32768)
 
 
-def main():
-    a = arguments(__doc__, pairs=9000, threads=2)
-    folder = Path(a.work) / "spoof_bank"
+def draw(a, folder, first, libri):
+    """The bank's clips, [2 * PAIRS, N]."""
     folder.mkdir(exist_ok=True)
     at = folder / "clips.i16"
     if not at.exists():
-        with get_context("spawn").Pool(a.threads, _start, (a,)) as pool, open(folder / "clips.part", "wb") as out:
-            for i, pair in enumerate(pool.imap(_pair, range(a.pairs), chunksize=16)):
+        with get_context("spawn").Pool(a.threads, _start, (a, libri)) as pool, open(folder / "clips.part", "wb") as out:
+            for i, pair in enumerate(pool.imap(_pair, range(first, first + PAIRS), chunksize=16)):
                 pair.tofile(out)
                 if i % 500 == 0:
                     print("pairs", i, flush=True)
         (folder / "clips.part").rename(at)
-    clips = np.memmap(at, np.int16, "r").reshape(-1, N)
+    return np.memmap(at, np.int16, "r").reshape(-1, N)
+
+
+def main():
+    a = arguments(__doc__, threads=2)
+    for name, (first, libri) in BANKS.items():
+        folder = Path(a.work) / name
+        clips = draw(a, folder, first, libri)
     if (folder / "states.f16").exists():
         return
     torch.set_num_threads(a.threads)
     t = Teacher()
-    clips = clips[2 * HELD :]
     axes = basis(t, wave(clips[:: max(1, len(clips) // 256)]))
     with open(folder / "states.part", "wb") as out:
         for i in range(0, len(clips), 16):

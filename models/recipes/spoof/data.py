@@ -1,7 +1,7 @@
 """Clips for spoof training, always a real one and a fake one through the same random channel.
 
 Most pairs are a real recording and its own copy-synthesis, cut at the same place: what differs is the synthesis alone. The others are a
-clip of one of the corpus's train systems beside a real clip of any demo page: were it LibriSpeech, the way of recording would tell the answer.
+clip of one of the corpus's train systems beside a real clip of any demo page or LibriSpeech voice.
 """
 from pathlib import Path
 
@@ -23,10 +23,10 @@ def edges(x):
 
 
 class SpoofData:
-    def __init__(self, corpus, work):
+    def __init__(self, corpus, work, libri=True):
         self.c = corpus
         group = lambda rows: [[r for r in rows if r["group"] == g] for g in sorted({r["group"] for r in rows})]
-        self.real = group([r for r in corpus.select("train", "bonafide", 0.8) if r["group"] != "librispeech"])
+        self.real = group([r for r in corpus.select("train", "bonafide", 0.8) if libri or r["group"] != "librispeech"])
         self.fake = group(corpus.select("train", "spoof", 0.6))
         z = np.load(Path(work) / "copies.npz")
         self.audio, copies = z["audio"], {}

@@ -1,6 +1,6 @@
 """Trains the listener: a small convolutional network over the spectrum that learns to hear what the teacher hears (bank.py), without labels.
 
-`--labels W` adds the verdict and the order within pairs (train.loss_of) with that weight.
+`--labels W` adds the verdict and the order within pairs (train.loss_of) with that weight; `--start NAME` goes on from the weights of an earlier run.
 """
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from ..common.corpus import arguments, open_corpus
 from ..common.device import half, save
 from ..common.loop import Late, clock, descend
 from . import trials
-from .bank import HELD, KEEP, N, wave
+from .bank import KEEP, N, wave
 from .train import loss_of, pairs
 
 
@@ -39,13 +39,15 @@ def evaluate(net, head, c):
 
 
 def main():
-    a = arguments(__doc__, minutes=25.0, lr=2e-3, threads=2, batch=32, labels=0.0, name="listener", seed=0, every=6.0)
+    a = arguments(__doc__, minutes=40.0, lr=2e-3, threads=2, batch=32, labels=0.0, name="listener", seed=0, every=6.0, start="")
     torch.manual_seed(a.seed)
     torch.set_num_threads(a.threads)
     work, c = Path(a.work), open_corpus(a)
-    clips = np.memmap(work / "spoof_bank" / "clips.i16", np.int16, "r").reshape(-1, N)[2 * HELD :]
-    states = np.memmap(work / "spoof_bank" / "states.f16", np.float16, "r").reshape(len(clips), -1, 3 * KEEP)
+    clips = np.memmap(work / "listener_bank" / "clips.i16", np.int16, "r").reshape(-1, N)
+    states = np.memmap(work / "listener_bank" / "states.f16", np.float16, "r").reshape(len(clips), -1, 3 * KEEP)
     net, head = nets.Listener(), nn.Sequential(nn.BatchNorm1d(2 * nets.HEARD), nn.Dropout(0.3), nn.Linear(2 * nets.HEARD, 64), nn.ReLU(), nn.Linear(64, 1))
+    if a.start:
+        net.load_state_dict(torch.load(work / f"{a.start}.pt")), head.load_state_dict(torch.load(work / f"{a.start}_head.pt"))
     opt = torch.optim.AdamW([*net.parameters(), *head.parameters()], lr=a.lr, weight_decay=0.03)
     rng, step, run, log, judged = np.random.default_rng(a.seed), 0, Late(), [], 0.0
     print("parameters", nets.parameters(net), flush=True)
@@ -73,7 +75,7 @@ def main():
     log.append({"step": step, **run.rounded(), **evaluate(net, head, c)})
     print("dev", log[-1], flush=True)
     save(net.state_dict(), work / f"{a.name}.pt"), save(head.state_dict(), work / f"{a.name}_head.pt")
-    (work / f"{a.name}.json").write_text(json.dumps({"trained": True, "steps": step, "seconds": round(spent), "labels": a.labels, "log": log}, default=float))
+    (work / f"{a.name}.json").write_text(json.dumps({"trained": True, "steps": step, "seconds": round(spent), "labels": a.labels, "start": a.start, "log": log}, default=float))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def tidy(work, run):
 
 
 def main():
-    a = arguments(__doc__, steps=300, dim=128, threads=1)
+    a = arguments(__doc__, steps=200, dim=128, threads=2)
     work, c, out = Path(a.work), open_corpus(a), {}
     at = work / "ablation.json"
     if at.exists():

@@ -118,17 +118,14 @@ def main():
     net.ask.aam.data += 0.7 * data.speakers.centres()  # classes start where the teacher puts them
     weights = {k: w for k, w in {**WEIGHTS, **({"views": 1.0} if a.views else {})}.items() if k not in a.without.split(",")}
     opt = optimiser(net, a.lr)
-    step, spent, log, ck = 0, 0.0, [], work / f"{a.name}.ckpt"
-    if ck.exists():
-        s = torch.load(ck, weights_only=False)
-        net.load_state_dict(s["net"]), opt.load_state_dict(s["opt"])
-        step, spent, log = s["step"], s["spent"], s["log"]
-        data = Batches(bank, a.seed + step)  # a resumed run draws new clips
+    ck = work / f"{a.name}.ckpt"
+    at = resume(net, opt, ck)
+    if at[0]:
+        data = Batches(bank, a.seed + at[0])  # a resumed run draws new clips
     else:
         net.encoder.norm.fit(data(a.frames)[0])
-    run, saved, judged = Late(), spent, spent
-    for done in clock(opt, a.minutes, a.lr, spent, a.max_steps):
-        spent = 60 * a.minutes * done
+
+    def parts(done):
         frames = 4 * int(rng.choice([37, 50, 62]) if done < 0.75 else rng.choice([50, 74]))  # longer clips at the end
         batch = data(frames)
         masked = spans(len(batch[0]), frames // 2, 0.5 if done < 0.75 else 0.3, rng)
@@ -137,10 +134,32 @@ def main():
             rows, starts = data.drawn
             plain = np.nonzero(bank.variant[rows] == 0)[0][:16]
             seen_as = waves(c, bank, rows[plain], starts[plain], frames), torch.from_numpy(plain)
-        parts = losses(net, batch, tokens, masked, chunk_mask(frames // 2, rng), a.margin * min(1.0, done / 0.7), seen_as)
-        descend(opt, sum(weights[k] * parts[k] for k in weights))
+        return losses(net, batch, tokens, masked, chunk_mask(frames // 2, rng), a.margin * min(1.0, done / 0.7), seen_as)
+
+    told = loop(net, opt, ck, a, at, parts, weights, lambda *late: entry(net, c, *late))
+    finish(net, work, a.name, {**told, "seed": a.seed, "lr": a.lr, "losses": weights})
+
+
+def resume(net, opt, ck):
+    """(step, seconds spent, log) of the checkpoint; zeros where there is none."""
+    if not ck.exists():
+        return 0, 0.0, []
+    s = torch.load(ck, weights_only=False)
+    net.load_state_dict(s["net"]), opt.load_state_dict(s["opt"])
+    return s["step"], s["spent"], s["log"]
+
+
+def loop(net, opt, ck, a, at, parts, weights, entry):
+    """Trains by the clock on the weighted sum of `parts(share of the budget)`; a checkpoint each three minutes, `entry(step, seconds, losses)` each
+    `a.every` minutes and at the end. Returns what is to be told of the run."""
+    step, spent, log = at
+    run, saved, judged = Late(), spent, spent
+    for done in clock(opt, a.minutes, a.lr, spent, a.max_steps):
+        spent = 60 * a.minutes * done
+        now = parts(done)
+        descend(opt, sum(weights[k] * now[k] for k in weights))
         step += 1
-        run.add(parts)
+        run.add(now)
         if step % 20 == 0:
             print(step, f"{spent:.0f}s", run.rounded(3), flush=True)
         if spent > saved + 180:
@@ -148,9 +167,9 @@ def main():
             torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "step": step, "spent": spent, "log": log}, ck)
         if spent > judged + 60 * a.every:
             judged = spent
-            log.append(entry(net, c, step, spent, run))
-    log.append(entry(net, c, step, spent, run))
-    finish(net, work, a, log, step, spent, sorted(weights))
+            log.append(entry(step, spent, run))
+    log.append(entry(step, spent, run))
+    return {"trained": True, "steps": step, "seconds": round(spent), "log": log}
 
 
 def entry(net, c, step, spent, run):
@@ -159,12 +178,11 @@ def entry(net, c, step, spent, run):
     return {"step": step, "seconds": round(spent), **run.rounded(), "dev_eer": eer, "rank_me": ranks}
 
 
-def finish(net, work, a, log, step, spent, used):
-    save_weights(net.encoder.state_dict(), work / f"{a.name}.pt")
-    save_weights(net.speaker.state_dict(), work / f"{a.name}_speaker.pt")
-    save_weights({"aam": net.ask.aam.data}, work / f"{a.name}_classes.pt")
-    (work / f"{a.name}.json").write_text(json.dumps({"trained": True, "steps": step, "seconds": round(spent), "seed": a.seed, "lr": a.lr,
-                                                     "losses": {k: WEIGHTS.get(k, 1.0) for k in used}, "log": log}))
+def finish(net, work, name, told):
+    save_weights(net.encoder.state_dict(), work / f"{name}.pt")
+    save_weights(net.speaker.state_dict(), work / f"{name}_speaker.pt")
+    save_weights({"aam": net.ask.aam.data}, work / f"{name}_classes.pt")
+    (work / f"{name}.json").write_text(json.dumps(told))
 
 
 if __name__ == "__main__":

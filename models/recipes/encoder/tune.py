@@ -1,7 +1,7 @@
 """Tunes the upper layers of the encoder and the speaker head for short clips, after `train`: no masks, more clean speech, 1.5 s as often as 2 to 3 s.
 
-The layers below the first of 12.5 Hz stay as they are (the spoof head and its features hear only those), so a step costs half. Beside the losses of
-`train` that need no masks, the two clips of each voice must find each other in the batch (`pairs`, the angular prototypical loss), and the margin
+The first three layers stay as they are (the spoof head hears only those), so a step costs little more than half. Beside the losses of `train` that need
+no masks, the two clips of each voice must find each other in the batch (`pairs`, the angular prototypical loss), and the margin
 of the speaker classes grows at the end.
 """
 import json
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from ..common.corpus import arguments, open_corpus
 from ..common.device import half
-from ..common.loop import Late, clock, descend
+from ..common.loop import Late
 from ..speaker import trials
 from . import train
 from .batches import Bank, Batches
@@ -70,7 +70,7 @@ def entry(net, c, step, spent, run):
 
 
 def main():
-    a = arguments(__doc__, minutes=35.0, lr=6e-4, margin=0.2, threads=2, seed=5, every=12.0, clean=0.35)
+    a = arguments(__doc__, minutes=35.0, lr=6e-4, margin=0.2, threads=2, seed=5, every=12.0, clean=0.35, max_steps=0)
     torch.manual_seed(a.seed)
     torch.set_num_threads(a.threads)
     work, c = Path(a.work), open_corpus(a)
@@ -78,36 +78,20 @@ def main():
     data, rng = Batches(bank, a.seed, speech=56, clean=a.clean), np.random.default_rng(a.seed + 1)
     net = start(work, data.speakers.count, len(data.sounds))
     opt = train.optimiser(net, a.lr)
-    step, spent, log, ck = 0, 0.0, [], work / "tune.ckpt"
-    if ck.exists():
-        s = torch.load(ck, weights_only=False)
-        net.load_state_dict(s["net"]), opt.load_state_dict(s["opt"])
-        step, spent, log = s["step"], s["spent"], s["log"]
-        data = Batches(bank, a.seed + step, speech=56, clean=a.clean)
+    ck = work / "tune.ckpt"
+    at = train.resume(net, opt, ck)
+    if at[0]:
+        data = Batches(bank, a.seed + at[0], speech=56, clean=a.clean)
     else:
-        log.append(entry(net, c, 0, 0, Late()))
-    run, saved, judged = Late(), spent, spent
-    for done in clock(opt, a.minutes, a.lr, spent):
-        spent = 60 * a.minutes * done
+        at[2].append(entry(net, c, 0, 0, Late()))
+
+    def parts(done):
         frames = 4 * int(rng.choice([37, 37, 50, 74]))
-        parts = losses(net, data(frames), train.chunk_mask(frames // 2, rng), a.margin * (1 if done < 0.7 else 1.5))
-        descend(opt, sum(WEIGHTS[k] * parts[k] for k in WEIGHTS))
-        step += 1
-        run.add(parts)
-        if step % 20 == 0:
-            print(step, f"{spent:.0f}s", run.rounded(3), flush=True)
-        if spent > saved + 180:
-            saved = spent
-            torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "step": step, "spent": spent, "log": log}, ck)
-        if spent > judged + 60 * a.every:
-            judged = spent
-            log.append(entry(net, c, step, spent, run))
-    log.append(entry(net, c, step, spent, run))
-    a.name = "encoder"
-    train.finish(net, work, a, log, step, spent, sorted(WEIGHTS))
-    told = json.loads((work / "encoder.json").read_text())
-    told.update(losses=WEIGHTS, pretraining=json.loads((work / "pretrained.json").read_text()))
-    (work / "encoder.json").write_text(json.dumps(told))
+        return losses(net, data(frames), train.chunk_mask(frames // 2, rng), a.margin * (1 if done < 0.7 else 1.5))
+
+    told = train.loop(net, opt, ck, a, at, parts, WEIGHTS, lambda *late: entry(net, c, *late))
+    before = json.loads((work / "pretrained.json").read_text())
+    train.finish(net, work, "encoder", {**told, "seed": a.seed, "lr": a.lr, "losses": WEIGHTS, "pretraining": before})
 
 
 if __name__ == "__main__":

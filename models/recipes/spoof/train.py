@@ -18,8 +18,6 @@ from . import trials
 from .bank import N, wave
 from .data import SpoofData
 
-
-
 @torch.no_grad()
 def features(encoder, net, x):
     """(lower hidden states, cepstra, heard, fine statistics) of waves [B, N]."""
@@ -193,7 +191,7 @@ def main():
 
     short = lambda r: {k: r[k] for k in ("eer_percent", "matched_eer_percent")}
     report = {"trained": True, "seed": 31, "pairs": len(clips) // 2, "steps": a.steps, "expert_steps": a.expert_steps, "dev": {}}
-    heard = nets.Experts(2 * nets.HEARD)  # for comparison: it learns the clips that the listener learned from
+    heard = nets.Experts(2 * nets.HEARD)  # for comparison: not in the shipped head
     fit_experts(heard, nets.frame_statistics(torch.from_numpy(np.asarray(data["heard"], np.float32))), a.expert_steps)
     report["fine_loss"] = fit_experts(net.fine, data["fine"], a.expert_steps)
     heard.eval(), net.fine.eval()

@@ -3,51 +3,40 @@
 use ndarray::Array2;
 
 use super::filterbank::{Filterbank, MELS};
+use super::framer::Framer;
 use super::spectrum::{BINS, HOP, PowerSpectrum, WINDOW, frames};
-
-/// Samples that are held at most: bounds the memory of a stream whatever the size of its chunks.
-const HELD: usize = WINDOW + 16 * HOP;
 
 /// Streaming log-mel: the frames of a signal do not depend on how it was cut into chunks.
 pub struct Fbank {
+    framer: Framer,
     spectrum: PowerSpectrum,
     bank: Filterbank,
     power: [f64; BINS],
-    /// Samples from the start of the next frame on.
-    held: Vec<f32>,
 }
 
 impl Fbank {
     /// A stream that has seen nothing.
     pub fn new() -> Self {
         Self {
+            framer: Framer::new(WINDOW, HOP),
             spectrum: PowerSpectrum::new(),
             bank: Filterbank::log_mel(),
             power: [0.0; BINS],
-            held: Vec::with_capacity(HELD),
         }
     }
 
     /// Takes `samples` (±1, finite) and appends every frame that they complete to `out`: [`MELS`] values a frame,
     /// low to high. Allocates only when `out` has to grow.
-    pub fn push(&mut self, mut samples: &[f32], out: &mut Vec<f32>) {
-        while !samples.is_empty() {
-            let (now, later) = samples.split_at(samples.len().min(HELD - self.held.len()));
-            self.held.extend_from_slice(now);
-            samples = later;
-            let ready = frames(self.held.len());
-            for frame in 0..ready {
-                self.spectrum
-                    .power(&self.held[frame * HOP..], &mut self.power);
-                out.extend(self.bank.log_energies(&self.power).map(|e| e as f32));
-            }
-            self.held.drain(..ready * HOP);
-        }
+    pub fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
+        self.framer.push(samples, |frame| {
+            self.spectrum.power(frame, &mut self.power);
+            out.extend(self.bank.log_energies(&self.power).map(|e| e as f32));
+        });
     }
 
     /// Forgets the samples of an unfinished frame: the next sample starts frame 0 (after a gap, or for a new stream).
     pub fn reset(&mut self) {
-        self.held.clear();
+        self.framer.reset();
     }
 }
 
@@ -119,13 +108,5 @@ mod tests {
         out.clear();
         stream.push(&signal, &mut out);
         assert_eq!(Some(out.as_slice()), fbank(&signal).as_slice());
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let (mut stream, mut out) = (Fbank::new(), Vec::new());
-        stream.push(&noise(100_000), &mut out);
-        assert_eq!(stream.held.capacity(), HELD);
-        assert!(stream.held.len() < WINDOW);
     }
 }

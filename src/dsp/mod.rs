@@ -10,6 +10,8 @@ mod cqt;
 mod fbank;
 mod filterbank;
 mod fine;
+mod framer;
+mod kaldi;
 mod key;
 mod spectral;
 mod spectrum;
@@ -22,6 +24,7 @@ pub use filterbank::{
     Filterbank, HIGH_HZ, LFCC_FILTERS, LOG_FLOOR, LOW_HZ, MELS, MFCC_FILTERS, Scale,
 };
 pub use fine::{FINE_BANDS, FINE_DIM, FineStructure};
+pub use kaldi::{KaldiFbank, KaldiOptions, kaldi_fbank};
 pub use key::{Key, key};
 pub use spectral::{Cepstra, SPECTRAL_DIM, SpectralView};
 pub use spectrum::{BINS, HOP, N_FFT, PowerSpectrum, SAMPLE_RATE, WINDOW, frames};

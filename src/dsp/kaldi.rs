@@ -1,0 +1,256 @@
+//! Log-mel features as Kaldi defines them (`compute-fbank-feats`), which BEATs and many speaker encoders were trained
+//! on; streaming and at once. In `f32`, as Kaldi computes them.
+
+use std::f64::consts::TAU;
+use std::sync::Arc;
+
+use ndarray::Array2;
+use realfft::num_complex::Complex;
+use realfft::{RealFftPlanner, RealToComplex};
+
+use super::framer::Framer;
+use super::spectrum::{HOP, N_FFT, SAMPLE_RATE, WINDOW, frames};
+
+/// Kaldi's pre-emphasis: `x[n] − 0.97·x[n−1]`.
+const PRE_EMPHASIS: f32 = 0.97;
+/// Bins that the filters read: Kaldi leaves out the one at half the sample rate.
+const BINS: usize = N_FFT / 2;
+
+/// What of Kaldi's fbank may differ from model to model. All else is Kaldi's default, without dither: 16 kHz, 25/10 ms,
+/// edges snipped, mean of each frame removed, pre-emphasis 0.97, Povey window, power spectrum, natural logarithm.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KaldiOptions {
+    /// Mel filters, values a frame.
+    pub mels: usize,
+    /// Lower band limit, Hz.
+    pub low_hz: f64,
+    /// Upper band limit, Hz; from half the sample rate down where it is not above 0, as in Kaldi.
+    pub high_hz: f64,
+    /// What samples in ±1 are multiplied by. Kaldi reads 16-bit integers: 32768.
+    pub scale: f32,
+}
+
+impl Default for KaldiOptions {
+    /// 80 mel filters from 20 Hz to 8 kHz, samples as 16-bit integers.
+    fn default() -> Self {
+        Self {
+            mels: 80,
+            low_hz: 20.0,
+            high_hz: 0.0,
+            scale: 32_768.0,
+        }
+    }
+}
+
+impl KaldiOptions {
+    /// Those of BEATs (Chen et al., ICML 2023): 128 mel filters. One of them, the fourth, is so narrow that no bin lies in
+    /// it, and is the floor always.
+    #[must_use]
+    pub fn beats() -> Self {
+        Self {
+            mels: 128,
+            ..Self::default()
+        }
+    }
+}
+
+/// Streaming Kaldi fbank: the frames of a signal do not depend on how it was cut into chunks.
+pub struct KaldiFbank {
+    framer: Framer,
+    frame: Frame,
+}
+
+/// One frame's way from samples to features.
+struct Frame {
+    fft: Arc<dyn RealToComplex<f32>>,
+    /// Povey window, times the scale.
+    window: [f32; WINDOW],
+    input: Vec<f32>,
+    output: Vec<Complex<f32>>,
+    scratch: Vec<Complex<f32>>,
+    power: [f32; BINS],
+    filters: Vec<Triangle>,
+    weights: Vec<f32>,
+}
+
+/// A filter without its zeros.
+struct Triangle {
+    first_bin: usize,
+    /// Where its weights start.
+    offset: usize,
+    bins: usize,
+}
+
+impl KaldiFbank {
+    /// A stream that has seen nothing.
+    pub fn new(options: KaldiOptions) -> Self {
+        Self {
+            framer: Framer::new(WINDOW, HOP),
+            frame: Frame::new(&options),
+        }
+    }
+
+    /// Values a frame.
+    pub fn mels(&self) -> usize {
+        self.frame.filters.len()
+    }
+
+    /// Takes `samples` (±1, finite, 16 kHz) and appends every frame that they complete to `out`:
+    /// [`KaldiOptions::mels`] values a frame, low to high. Allocates only when `out` has to grow.
+    pub fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
+        self.framer
+            .push(samples, |samples| self.frame.append(samples, out));
+    }
+
+    /// Forgets the samples of an unfinished frame: the next sample starts frame 0.
+    pub fn reset(&mut self) {
+        self.framer.reset();
+    }
+}
+
+impl Frame {
+    fn new(options: &KaldiOptions) -> Self {
+        let fft = RealFftPlanner::<f32>::new().plan_fft_forward(N_FFT);
+        let (filters, weights) = filters(options);
+        Self {
+            window: std::array::from_fn(|n| {
+                let hann = 0.5 - 0.5 * (TAU * n as f64 / (WINDOW - 1) as f64).cos();
+                hann.powf(0.85) as f32 * options.scale
+            }),
+            input: fft.make_input_vec(),
+            output: fft.make_output_vec(),
+            scratch: fft.make_scratch_vec(),
+            fft,
+            power: [0.0; BINS],
+            filters,
+            weights,
+        }
+    }
+
+    fn append(&mut self, samples: &[f32], out: &mut Vec<f32>) {
+        let mean = samples.iter().sum::<f32>() / WINDOW as f32;
+        self.input.fill(0.0);
+        // Before the first sample Kaldi sees that sample once more.
+        let before = samples.first().into_iter().chain(samples);
+        for (((x, now), before), w) in self
+            .input
+            .iter_mut()
+            .zip(samples)
+            .zip(before)
+            .zip(&self.window)
+        {
+            *x = ((now - mean) - PRE_EMPHASIS * (before - mean)) * w;
+        }
+        let done =
+            self.fft
+                .process_with_scratch(&mut self.input, &mut self.output, &mut self.scratch);
+        debug_assert!(done.is_ok(), "buffers were made by the plan");
+        for (p, x) in self.power.iter_mut().zip(&self.output) {
+            *p = x.norm_sqr();
+        }
+        out.extend(self.filters.iter().map(|f| {
+            let weights = &self.weights[f.offset..f.offset + f.bins];
+            let bins = &self.power[f.first_bin..f.first_bin + f.bins];
+            let energy: f32 = weights.iter().zip(bins).map(|(w, p)| w * p).sum();
+            energy.max(f32::EPSILON).ln()
+        }));
+    }
+}
+
+/// Triangles with edges equally spaced on the mel scale `1127·ln(1 + f/700)`, rising and falling linearly **in mel**.
+fn filters(options: &KaldiOptions) -> (Vec<Triangle>, Vec<f32>) {
+    let mel = |hz: f64| 1127.0 * (1.0 + hz / 700.0).ln();
+    let half = f64::from(SAMPLE_RATE) / 2.0;
+    let high = if options.high_hz > 0.0 {
+        options.high_hz
+    } else {
+        half + options.high_hz
+    };
+    let low = mel(options.low_hz);
+    let step = (mel(high) - low) / (options.mels + 1) as f64;
+    let (mut filters, mut weights) = (Vec::with_capacity(options.mels), Vec::new());
+    for filter in 0..options.mels {
+        let (offset, mut first_bin) = (weights.len(), 0);
+        for bin in 0..BINS {
+            let m = mel(bin as f64 * f64::from(SAMPLE_RATE) / N_FFT as f64);
+            let position = (m - low) / step - filter as f64;
+            let weight = position.min(2.0 - position);
+            if weight > 0.0 {
+                if weights.len() == offset {
+                    first_bin = bin;
+                }
+                weights.push(weight as f32);
+            }
+        }
+        filters.push(Triangle {
+            first_bin,
+            offset,
+            bins: weights.len() - offset,
+        });
+    }
+    (filters, weights)
+}
+
+/// Kaldi fbank of a whole signal (±1, finite, 16 kHz): `[frames, mels]`.
+pub fn kaldi_fbank(samples: &[f32], options: &KaldiOptions) -> Array2<f32> {
+    let shape = (frames(samples.len()), options.mels);
+    let mut out = Vec::with_capacity(shape.0 * shape.1);
+    KaldiFbank::new(*options).push(samples, &mut out);
+    // `push` appends `mels` values a frame, so the fallback is never taken.
+    Array2::from_shape_vec(shape, out).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn silence_is_the_floor_and_a_constant_is_silence() {
+        let options = KaldiOptions::beats();
+        for level in [0.0, 0.25] {
+            let out = kaldi_fbank(&[level; 1_000], &options);
+            assert_eq!(out.dim(), (4, 128));
+            assert!(out.iter().all(|e| *e == f32::EPSILON.ln()));
+        }
+    }
+
+    #[test]
+    fn a_tone_is_loudest_where_it_lies() {
+        // In the middle of filter 40: its centre is 41 steps up the mel scale.
+        let mel = |hz: f64| 1127.0 * (1.0 + hz / 700.0).ln();
+        let centre = mel(20.0) + (mel(8000.0) - mel(20.0)) * 41.0 / 81.0;
+        let hz = 700.0 * ((centre / 1127.0).exp() - 1.0);
+        let tone: Vec<f32> = (0..1_600)
+            .map(|n| (TAU * hz * f64::from(n) / f64::from(SAMPLE_RATE)).sin() as f32)
+            .collect();
+        let out = kaldi_fbank(&tone, &KaldiOptions::default());
+        for row in out.rows() {
+            let peak = (0..80).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+            assert_eq!(peak, Some(40));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn chunks_do_not_matter(chunks in prop::collection::vec(0usize..3_000, 0..8), mels in 1usize..130) {
+            let options = KaldiOptions { mels, ..KaldiOptions::default() };
+            let signal: Vec<f32> = (0..chunks.iter().sum())
+                .map(|n: usize| (n as f32 * 0.3).sin() * 0.4 + (n as f32 * n as f32 * 1e-4).sin() * 0.1)
+                .collect();
+            let whole = kaldi_fbank(&signal, &options);
+            prop_assert_eq!(whole.dim(), (frames(signal.len()), mels));
+            let (mut stream, mut out, mut at) = (KaldiFbank::new(options), Vec::new(), 0);
+            stream.push(&[0.3; 777], &mut out);
+            stream.reset();
+            out.clear();
+            for chunk in chunks {
+                stream.push(&signal[at..at + chunk], &mut out);
+                at += chunk;
+            }
+            prop_assert!(out.iter().map(|x| x.to_bits()).eq(whole.iter().map(|x| x.to_bits())), "not bit-equal");
+        }
+    }
+}

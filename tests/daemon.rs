@@ -309,6 +309,7 @@ fn measured(event: &Event) -> Vec<(&'static str, f64)> {
         speaker,
         spoof,
         sound: None,
+        ..
     } = &event.body
     else {
         panic!("{event:?}")

@@ -188,7 +188,7 @@ fn segments_are_scored_by_the_packs_own_models() {
         column(&place.path("speaker.tsv"), 8),
         column(&place.path("fused.tsv"), 8),
     );
-    assert!((speaker[0] - pack.speaker_calibration().llr(cosine)).abs() < 1e-4);
+    assert!((speaker[0] - pack.speaker_calibration().unwrap().llr(cosine)).abs() < 1e-4);
     assert_eq!((speaker.len(), fused.len()), (7, 7));
     // The second head can only take away.
     assert!(

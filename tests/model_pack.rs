@@ -37,7 +37,7 @@ fn a_good_pack_answers() {
         ),
         (48_000, 16, 64)
     );
-    assert_eq!(pack.speaker_calibration().llr(0.5), 2.0);
+    assert_eq!(pack.speaker_calibration().unwrap().llr(0.5), 2.0);
     let table: Vec<String> = pack
         .accuracy()
         .iter()
@@ -353,7 +353,7 @@ fn wrong_inputs_are_errors() {
     }
     let neither = Wanted {
         spoof: false,
-        sound: false,
+        ..Wanted::default()
     };
     let mut without = Models::open_wanted(runtime(), &pack, Provider::Cpu, neither)
         .expect("without the spoof head");

@@ -91,6 +91,6 @@ fn rust_and_python_agree_from_samples_to_scores() {
         &mut std::iter::once(f64::from(score)),
         &[golden.spoof_score],
     );
-    let llr = pack.spoof_calibration().llr(f64::from(score));
+    let llr = pack.spoof_calibration().unwrap().llr(f64::from(score));
     close("spoof LLR", &mut std::iter::once(llr), &[golden.spoof_llr]);
 }

@@ -76,7 +76,7 @@ fn a_recording_is_told_as_a_timeline() {
 #[test]
 fn a_pack_without_the_head_or_the_wish_is_told() {
     for (place, word) in [
-        (Place::new(""), "found none in \"tiny\""),
+        (Place::new(""), "found neither in \"tiny\""),
         (
             Place::hearing("[sound]\nenabled = false\n"),
             "sound.enabled",

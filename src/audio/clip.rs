@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::decode::{Block, Decoder};
-use super::{Frontend, Output, Packet, SAMPLE_RATE, SourceError};
+use super::signal::wide;
+use super::{Frontend, Output, Packet, SAMPLE_RATE, Signal, SourceError, WIDE_RATE};
 
 /// Longest clip that [`decode`] takes.
 pub const MAX_CLIP: Duration = Duration::from_secs(4 * 3600);
@@ -34,17 +35,39 @@ pub fn decode(path: &Path, channel: Option<u16>) -> Result<Vec<f32>, SourceError
     Ok(clip.samples)
 }
 
+/// As [`decode`], at 24 kHz as well where `is_wide`; then both are of one length.
+///
+/// # Errors
+/// As [`decode_clip`].
+pub fn decode_signal(
+    path: &Path,
+    channel: Option<u16>,
+    is_wide: bool,
+) -> Result<Signal, SourceError> {
+    let mut signal = Signal::from(decode(path, channel)?);
+    if is_wide {
+        signal.wide = decode_at(path, channel, WIDE_RATE)?.samples;
+        signal.wide.resize(wide(signal.len()), 0.0);
+    }
+    Ok(signal)
+}
+
 /// As [`decode`], with what is known about the file.
 ///
 /// # Errors
 /// [`SourceError::Io`] when it cannot be read; [`SourceError::Unusable`] when it is no audio, lacks the channel or is longer
 /// than [`MAX_CLIP`].
 pub fn decode_clip(path: &Path, channel: Option<u16>) -> Result<Clip, SourceError> {
+    decode_at(path, channel, SAMPLE_RATE)
+}
+
+/// The file at an output rate of `hz`.
+fn decode_at(path: &Path, channel: Option<u16>, hz: u32) -> Result<Clip, SourceError> {
     let mut decoder = Decoder::open(path)?;
     let what = path.display().to_string();
     let (rate, channels) = decoder.format();
-    let mut frontend = Frontend::new(&what, SAMPLE_RATE, channel);
-    let limit = MAX_CLIP.as_secs() * u64::from(SAMPLE_RATE);
+    let mut frontend = Frontend::new(&what, hz, channel);
+    let limit = MAX_CLIP.as_secs() * u64::from(hz);
     let (mut native, mut out, mut samples) = (Vec::new(), Vec::new(), Vec::new());
     frontend.push(&Packet::Format { rate, channels }, &mut native, &mut out)?;
     loop {

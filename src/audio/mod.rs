@@ -18,11 +18,12 @@ mod open;
 mod pcm;
 mod reader;
 mod resample;
+mod signal;
 mod source;
 mod stdin;
 
 pub use capture::{CaptureReader, CaptureWriter, Fault, Health, capture_ring};
-pub use clip::{Clip, MAX_CLIP, decode, decode_clip};
+pub use clip::{Clip, MAX_CLIP, decode, decode_clip, decode_signal};
 pub use clock::SampleClock;
 pub use decode::{Block, Decoder};
 pub use devices::{Device, devices};
@@ -31,10 +32,15 @@ pub use level::{Level, SilenceWatch, sanitise};
 pub use open::{KINDS, Kind, open};
 pub use pcm::PcmParser;
 pub use reader::PipeSource;
+pub use signal::Signal;
+pub(crate) use signal::wide;
 pub use source::{Packet, Source, SourceError};
 
 /// Rate of everything behind the frontend, in Hz.
 pub const SAMPLE_RATE: u32 = 16_000;
+
+/// Rate that music encoders hear at beside it, in Hz: three samples to two of [`SAMPLE_RATE`].
+pub const WIDE_RATE: u32 = 24_000;
 
 /// Sample rates that a source may announce, in Hz. Outside of them a header is damaged rather than unusual.
 pub const RATES: std::ops::RangeInclusive<u32> = 1_000..=384_000;

@@ -13,6 +13,9 @@ pub struct Analysis {
     /// Configuration whose models, windows, decisions and store count; without it the defaults and EARWITNESS_…__… variables.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Folder of the model pack; overrides the configuration.
+    #[arg(long, value_name = "FOLDER")]
+    pub pack: Option<PathBuf>,
     /// Seconds a window, 1 to 10; overrides the configuration.
     #[arg(long, value_name = "SECONDS")]
     pub window: Option<f64>,
@@ -31,6 +34,9 @@ impl Analysis {
     /// [`Failure::Usage`] for a wrong configuration or an option out of range.
     pub fn config(&self) -> Result<Config, Failure> {
         let mut config = load(self.config.as_deref())?;
+        if let Some(pack) = &self.pack {
+            config.models.pack.clone_from(pack);
+        }
         let window = &mut config.window;
         if let Some(length) = self.window {
             if !(1.0..=10.0).contains(&length) {

@@ -28,7 +28,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     }
     let scores = bench.scores(&args.file)?;
     let policy = Policy::new(&bench.config.spoof.decision);
-    let calibration = bench.pack.spoof_calibration();
+    let calibration = bench.pack.spoof_calibration()?;
     let windows: Vec<(f64, f64, verdict::Part)> = scores
         .iter()
         .filter_map(|s| s.utterance.as_ref())

@@ -48,7 +48,7 @@ impl Part {
 
 /// The spoof head's part; `None` when detection is off.
 pub fn spoof(bench: &Workbench, evidence: &Evidence) -> Option<Part> {
-    let llr = bench.pack.spoof_calibration().llr(evidence.genuine?);
+    let llr = bench.pack.spoof_calibration().ok()?.llr(evidence.genuine?);
     Some(Part::new(llr, &Policy::new(&bench.config.spoof.decision)))
 }
 

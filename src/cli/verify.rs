@@ -38,7 +38,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let (evidence, embedding) = bench.evidence(std::slice::from_ref(&args.file))?;
     let similarity = cosine(&person.embedding, &embedding);
     let speaker = verdict::Part::new(
-        bench.pack.speaker_calibration().llr(similarity),
+        bench.pack.speaker_calibration()?.llr(similarity),
         &Policy::new(&bench.config.speaker.decision),
     );
     let spoof = verdict::spoof(&bench, &evidence);

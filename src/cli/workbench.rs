@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::audio;
+use crate::audio::{self, Signal};
 use crate::config::Config;
 use crate::model::{Pack, Runtime, Wanted};
 use crate::pipeline::Analyser;
@@ -25,12 +25,12 @@ pub struct Workbench {
 }
 
 impl Workbench {
-    /// Reads the configuration and opens the models.
+    /// Reads the configuration and opens the models that tell voices apart, and real from forged.
     pub fn open(args: &Analysis) -> Result<Self, Failure> {
         let config = args.config()?;
         let wanted = Wanted {
             spoof: config.spoof.enabled,
-            sound: false,
+            ..Wanted::default()
         };
         Self::with(config, args.channel, wanted)
     }
@@ -54,9 +54,13 @@ impl Workbench {
         })
     }
 
-    /// A recording at 16 kHz, mono.
-    pub fn samples(&self, path: &Path) -> Result<Vec<f32>, Failure> {
-        Ok(audio::decode(path, self.channel)?)
+    /// A recording, mono.
+    pub fn signal(&self, path: &Path) -> Result<Signal, Failure> {
+        Ok(audio::decode_signal(
+            path,
+            self.channel,
+            self.pack.is_wide(),
+        )?)
     }
 
     /// The models, for segments that a caller cuts.
@@ -66,12 +70,14 @@ impl Workbench {
 
     /// Scores one recording, window by window.
     pub fn scores(&mut self, path: &Path) -> Result<Vec<Scores>, Failure> {
-        let samples = self.samples(path)?;
-        Ok(self.analyser.recording(&samples, &self.config.window)?)
+        let signal = self.signal(path)?;
+        Ok(self.analyser.recording(&signal, &self.config.window)?)
     }
 
     /// Puts recordings of one voice together; too little speech is an error that says how much there was.
     pub fn evidence(&mut self, paths: &[PathBuf]) -> Result<(Evidence, Vec<f32>), Failure> {
+        // Better told before an hour is analysed.
+        self.pack.speaker_calibration()?;
         let recordings = paths
             .iter()
             .map(|p| self.scores(p))

@@ -19,6 +19,16 @@ impl Calibration {
     }
 }
 
+/// A score that is a log-likelihood ratio already.
+impl Default for Calibration {
+    fn default() -> Self {
+        Self {
+            slope: 1.0,
+            offset: 0.0,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -177,7 +177,7 @@ pub enum ModelError {
     },
     /// A head that the pack does not have.
     #[error(
-        "this pack has no {part} model; expected one with a [{part}] section, see docs/pack.md"
+        "this pack has no {part} model; use one with a [{part}] section (docs/pack.md), train one for it (docs/encoders.md), or switch off what needs it"
     )]
     Absent {
         /// Which model.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::calibration::Calibration;
 use super::error::ModelError;
+use super::input::Input;
 use crate::config::Precision;
 use crate::dsp;
 
@@ -37,10 +38,12 @@ pub(super) struct Manifest {
     audio: Audio,
     fbank: Fbank,
     pub encoder: Encoder,
-    pub speaker: Speaker,
-    pub spoof: Spoof,
+    pub speaker: Option<Speaker>,
+    pub spoof: Option<Spoof>,
     pub vad: Vad,
     pub sound: Option<Sound>,
+    #[serde(default)]
+    pub probes: BTreeMap<String, Probe>,
 }
 
 /// Read on its own first, so that a later layout is named as such instead of by its first unknown key.
@@ -75,6 +78,8 @@ pub(super) struct Encoder {
     pub layers: usize,
     pub dim: usize,
     frame_rate: f64,
+    #[serde(default)]
+    pub input: Input,
     #[serde(default)]
     pub accuracy: BTreeMap<String, toml::Value>,
     pub known_answer: KnownAnswer,
@@ -148,6 +153,32 @@ pub(super) struct Sound {
     #[serde(default)]
     pub accuracy: BTreeMap<String, toml::Value>,
     pub known_answer: KnownAnswer,
+}
+
+/// A head that answers one question about a whole window.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Probe {
+    pub file: String,
+    pub sha256: String,
+    pub kind: ProbeKind,
+    /// Names of the outputs, in their order.
+    pub labels: Vec<String>,
+    #[serde(default)]
+    pub accuracy: BTreeMap<String, toml::Value>,
+    pub known_answer: KnownAnswer,
+}
+
+/// How a probe's outputs are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeKind {
+    /// One of the labels: probabilities that add up to 1.
+    Choice,
+    /// Each label for itself: independent probabilities.
+    Tags,
+    /// Quantities, as they are.
+    Value,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -225,14 +256,21 @@ impl Manifest {
             ("fbank.window", self.fbank.window as f64, dsp::WINDOW as f64),
             ("fbank.hop", self.fbank.hop as f64, dsp::HOP as f64),
             ("fbank.n_fft", self.fbank.n_fft as f64, dsp::N_FFT as f64),
-            ("encoder.frame_rate", self.encoder.frame_rate, 50.0),
-            (
-                "spoof.spectral_dim",
-                self.spoof.spectral_dim as f64,
-                dsp::SPECTRAL_DIM as f64,
-            ),
         ];
-        for (key, found, expected) in equal {
+        let input = &self.encoder.input;
+        if let Err((key, found, expected)) = input.check() {
+            return Err(unsupported(path, key, found, expected));
+        }
+        let rate = (
+            "encoder.frame_rate",
+            self.encoder.frame_rate,
+            input.frame_rate(),
+        );
+        let spectral = self.spoof.as_ref().map(|s| {
+            let found = s.spectral_dim as f64;
+            ("spoof.spectral_dim", found, dsp::SPECTRAL_DIM as f64)
+        });
+        for (key, found, expected) in equal.into_iter().chain([rate]).chain(spectral) {
             if found != expected {
                 return Err(unsupported(path, key, found, expected));
             }
@@ -246,9 +284,12 @@ impl Manifest {
             ),
             ("encoder.layers", self.encoder.layers, 1..=64),
             ("encoder.dim", self.encoder.dim, 1..=4096),
-            ("speaker.dim", self.speaker.dim, 1..=4096),
         ];
-        for (key, found, range) in ranges {
+        let embedding = self
+            .speaker
+            .as_ref()
+            .map(|s| ("speaker.dim", s.dim, 1..=4096));
+        for (key, found, range) in ranges.into_iter().chain(embedding) {
             if !range.contains(&found) {
                 return Err(unsupported(
                     path,
@@ -266,10 +307,13 @@ impl Manifest {
                 "0 to 1",
             ));
         }
+        let speaker = self.speaker.as_ref().map(|s| s.calibration);
+        let spoof = self.spoof.as_ref().map(|s| s.calibration);
         for (key, c) in [
-            ("speaker.calibration", self.speaker.calibration),
-            ("spoof.calibration", self.spoof.calibration),
+            ("speaker.calibration", speaker),
+            ("spoof.calibration", spoof),
         ] {
+            let Some(c) = c else { continue };
             if !(c.slope.is_finite() && c.slope > 0.0 && c.offset.is_finite()) {
                 let found = format!("slope {}, offset {}", c.slope, c.offset);
                 return Err(unsupported(
@@ -283,7 +327,10 @@ impl Manifest {
         if let Some(sound) = &self.sound {
             sound.check(path)?;
         }
-        if let Some(cohort) = &self.speaker.cohort
+        for (name, probe) in &self.probes {
+            probe.check(name, path)?;
+        }
+        if let Some(cohort) = self.speaker.as_ref().and_then(|s| s.cohort.as_ref())
             && !(1..=COHORT).contains(&cohort.voices)
         {
             let expected = format!("1 to {COHORT}");
@@ -298,25 +345,23 @@ impl Manifest {
             let key = "encoder.int8.known_answer.output";
             int8.known_answer.check(path, key, usize::MAX)?;
         }
-        for (key, answer, most) in [
+        let speaker = self.speaker.as_ref().map(|s| (&s.known_answer, s.dim));
+        let spoof = self.spoof.as_ref().map(|s| (&s.known_answer, 1));
+        for (key, answer) in [
             (
                 "encoder.known_answer.output",
-                &self.encoder.known_answer,
-                usize::MAX,
+                Some((&self.encoder.known_answer, usize::MAX)),
             ),
-            (
-                "speaker.known_answer.output",
-                &self.speaker.known_answer,
-                self.speaker.dim,
-            ),
-            ("spoof.known_answer.output", &self.spoof.known_answer, 1),
+            ("speaker.known_answer.output", speaker),
+            ("spoof.known_answer.output", spoof),
             (
                 "vad.known_answer.output",
-                &self.vad.known_answer,
-                usize::MAX,
+                Some((&self.vad.known_answer, usize::MAX)),
             ),
         ] {
-            answer.check(path, key, most)?;
+            if let Some((answer, most)) = answer {
+                answer.check(path, key, most)?;
+            }
         }
         Ok(())
     }
@@ -344,24 +389,38 @@ impl KnownAnswer {
 
 impl Sound {
     fn check(&self, path: &Path) -> Result<(), ModelError> {
-        let key = "sound.classes";
-        let count = self.classes.len();
-        if !(1..=CLASSES).contains(&count) {
-            let expected = format!("1 to {CLASSES} names");
-            return Err(unsupported(path, key, format!("{count} names"), expected));
-        }
-        let mut seen = BTreeSet::new();
-        for class in &self.classes {
-            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-            let named = (1..=64).contains(&class.len()) && class.chars().all(plain);
-            if !named || !seen.insert(class) {
-                let expected = "different names of a-z, 0-9 and _, at most 64 characters long";
-                return Err(unsupported(path, key, format!("\"{class}\""), expected));
-            }
-        }
+        names(&self.classes, "sound.classes", path)?;
         let key = "sound.known_answer.output";
-        self.known_answer.check(path, key, count)
+        self.known_answer.check(path, key, self.classes.len())
     }
+}
+
+impl Probe {
+    fn check(&self, name: &str, path: &Path) -> Result<(), ModelError> {
+        names(std::slice::from_ref(&name.to_owned()), "probes", path)?;
+        names(&self.labels, "probes.labels", path)?;
+        let key = "probes.known_answer.output";
+        self.known_answer.check(path, key, self.labels.len())
+    }
+}
+
+/// Names that can be part of a topic, an entity's id and a file's name.
+fn names(names: &[String], key: &'static str, path: &Path) -> Result<(), ModelError> {
+    let count = names.len();
+    if !(1..=CLASSES).contains(&count) {
+        let expected = format!("1 to {CLASSES} names");
+        return Err(unsupported(path, key, format!("{count} names"), expected));
+    }
+    let mut seen = BTreeSet::new();
+    for name in names {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let named = (1..=64).contains(&name.len()) && name.chars().all(plain);
+        if !named || !seen.insert(name) {
+            let expected = "different names of a-z, 0-9 and _, at most 64 characters long";
+            return Err(unsupported(path, key, format!("\"{name}\""), expected));
+        }
+    }
+    Ok(())
 }
 
 fn unsupported(

@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::calibration::Calibration;
 use super::error::ModelError;
-use super::manifest::Manifest;
+use super::input::Input;
+use super::manifest::{Manifest, Probe, ProbeKind};
 use crate::config::Precision;
 
 /// The largest model file that is loaded, bytes.
@@ -31,6 +32,8 @@ pub enum Part {
     Spoof,
     /// Classes of sounds; not every pack has it.
     Sound,
+    /// One question more about a window; a pack may have several.
+    Probe,
 }
 
 impl fmt::Display for Part {
@@ -41,6 +44,7 @@ impl fmt::Display for Part {
             Self::Speaker => "speaker",
             Self::Spoof => "spoof",
             Self::Sound => "sound",
+            Self::Probe => "probe",
         })
     }
 }
@@ -89,6 +93,9 @@ impl Pack {
             pack.visit(part, |_| {})?;
         }
         pack.cohort()?;
+        for probe in pack.manifest.probes.values() {
+            pack.visit_file(Part::Probe, &probe.file, &probe.sha256, |_| {})?;
+        }
         if let Some(int8) = &pack.manifest.encoder.int8 {
             pack.visit_file(Part::Encoder, &int8.file, &int8.sha256, |_| {})?;
         }
@@ -143,11 +150,19 @@ impl Pack {
         &self.hash
     }
 
-    /// The models that it has.
+    /// The models that it has, without its probes.
     pub fn parts(&self) -> Vec<Part> {
-        let sound = self.manifest.sound.as_ref().map(|_| Part::Sound);
-        let always = [Part::Vad, Part::Encoder, Part::Speaker, Part::Spoof];
-        always.into_iter().chain(sound).collect()
+        let m = &self.manifest;
+        let heads = [
+            m.speaker.as_ref().map(|_| Part::Speaker),
+            m.spoof.as_ref().map(|_| Part::Spoof),
+            m.sound.as_ref().map(|_| Part::Sound),
+        ];
+        let always = [Part::Vad, Part::Encoder];
+        always
+            .into_iter()
+            .chain(heads.into_iter().flatten())
+            .collect()
     }
 
     /// Hex SHA-256 of a model file; empty for one that the pack does not have.
@@ -165,15 +180,37 @@ impl Pack {
         self.manifest.window_samples()
     }
 
-    /// Values of a speaker embedding.
+    /// Values of a speaker embedding; 0 without a speaker head.
     pub fn embedding_dim(&self) -> usize {
-        self.manifest.speaker.dim
+        self.manifest.speaker.as_ref().map_or(0, |s| s.dim)
+    }
+
+    /// Whether it has this model.
+    pub fn has(&self, part: Part) -> bool {
+        self.file(part).is_some()
+    }
+
+    /// What its encoder is given, and how its hidden states lie in time.
+    pub fn input(&self) -> &Input {
+        &self.manifest.encoder.input
+    }
+
+    /// Whether its encoder hears at [`WIDE_RATE`](crate::audio::WIDE_RATE).
+    pub fn is_wide(&self) -> bool {
+        self.input().sample_rate() == crate::audio::WIDE_RATE
+    }
+
+    /// Names of its probes, in the order in which [`Models::probe`](super::Models::probe) answers.
+    pub fn probes(&self) -> impl Iterator<Item = (&str, ProbeKind, &[String])> {
+        let probes = self.manifest.probes.iter();
+        probes.map(|(name, p)| (name.as_str(), p.kind, p.labels.as_slice()))
     }
 
     /// Embeddings of people of whom nobody here is one, `[voices, embedding_dim]`, to normalise a score against; none in a pack
     /// without a cohort. Reads the file again, and checks it.
     pub fn cohort(&self) -> Result<Option<Array2<f32>>, ModelError> {
-        let Some(cohort) = &self.manifest.speaker.cohort else {
+        let speaker = self.manifest.speaker.as_ref();
+        let Some(cohort) = speaker.and_then(|s| s.cohort.as_ref()) else {
             return Ok(None);
         };
         let mut bytes = Vec::new();
@@ -205,13 +242,23 @@ impl Pack {
     }
 
     /// From cosine to log-likelihood ratio, same person against another.
-    pub fn speaker_calibration(&self) -> Calibration {
-        self.manifest.speaker.calibration
+    ///
+    /// # Errors
+    /// A pack without a speaker head.
+    pub fn speaker_calibration(&self) -> Result<Calibration, ModelError> {
+        let part = Part::Speaker;
+        let head = self.manifest.speaker.as_ref();
+        Ok(head.ok_or(ModelError::Absent { part })?.calibration)
     }
 
     /// From the spoof head's score to log-likelihood ratio, bona fide against spoof.
-    pub fn spoof_calibration(&self) -> Calibration {
-        self.manifest.spoof.calibration
+    ///
+    /// # Errors
+    /// A pack without a spoof head.
+    pub fn spoof_calibration(&self) -> Result<Calibration, ModelError> {
+        let part = Part::Spoof;
+        let head = self.manifest.spoof.as_ref();
+        Ok(head.ok_or(ModelError::Absent { part })?.calibration)
     }
 
     /// From which probability on a 20 ms frame counts as speech.
@@ -219,35 +266,47 @@ impl Pack {
         self.manifest.vad.threshold
     }
 
-    /// Everything that was measured, in the order of [`Pack::parts`].
+    /// Everything that was measured, in the order of [`Pack::parts`]; a probe's measures carry its name.
     pub fn accuracy(&self) -> Vec<Accuracy> {
         let m = &self.manifest;
         let tables = [
             Some(&m.vad.accuracy),
             Some(&m.encoder.accuracy),
-            Some(&m.speaker.accuracy),
-            Some(&m.spoof.accuracy),
+            m.speaker.as_ref().map(|s| &s.accuracy),
+            m.spoof.as_ref().map(|s| &s.accuracy),
             m.sound.as_ref().map(|s| &s.accuracy),
         ];
-        let tables = tables.into_iter().flatten();
-        let rows = self
-            .parts()
-            .into_iter()
-            .zip(tables)
-            .flat_map(|(part, table)| {
-                table.iter().map(move |(measure, value)| Accuracy {
-                    part,
-                    measure: measure.clone(),
-                    value: value
-                        .as_str()
-                        .map_or_else(|| value.to_string(), str::to_owned),
-                })
-            });
-        rows.collect()
+        let row = |part, measure: String, value: &toml::Value| Accuracy {
+            part,
+            measure,
+            value: value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned),
+        };
+        let parts = self.parts().into_iter();
+        let heads = parts.zip(tables.into_iter().flatten());
+        let rows = heads.flat_map(|(part, table)| {
+            let of = table.iter();
+            of.map(move |(measure, value)| row(part, measure.clone(), value))
+        });
+        let probes = m.probes.iter().flat_map(|(name, probe)| {
+            let of = probe.accuracy.iter();
+            of.map(move |(measure, value)| row(Part::Probe, format!("{name}.{measure}"), value))
+        });
+        rows.chain(probes).collect()
     }
 
     pub(super) fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The bytes of a probe's model, checked again.
+    pub(super) fn read_probe(&self, probe: &Probe) -> Result<Vec<u8>, ModelError> {
+        let mut bytes = Vec::new();
+        self.visit_file(Part::Probe, &probe.file, &probe.sha256, |block| {
+            bytes.extend_from_slice(block);
+        })?;
+        Ok(bytes)
     }
 
     /// The bytes of a model, checked again: what a session gets is what was hashed, whatever happened to the file since.
@@ -260,16 +319,16 @@ impl Pack {
     /// Name and hash of a model's file.
     fn file(&self, part: Part) -> Option<(&str, &str)> {
         let m = &self.manifest;
-        Some(match part {
-            Part::Vad => (&m.vad.file, &m.vad.sha256),
-            Part::Encoder => (&m.encoder.file, &m.encoder.sha256),
-            Part::Speaker => (&m.speaker.file, &m.speaker.sha256),
-            Part::Spoof => (&m.spoof.file, &m.spoof.sha256),
-            Part::Sound => {
-                let sound = m.sound.as_ref()?;
-                (&sound.file, &sound.sha256)
-            }
-        })
+        match part {
+            Part::Vad => Some((&m.vad.file, &m.vad.sha256)),
+            Part::Encoder => Some((&m.encoder.file, &m.encoder.sha256)),
+            Part::Speaker => m.speaker.as_ref().map(|s| (&s.file, &s.sha256)),
+            Part::Spoof => m.spoof.as_ref().map(|s| (&s.file, &s.sha256)),
+            Part::Sound => m.sound.as_ref().map(|s| (&s.file, &s.sha256)),
+            // Each has a file of its own.
+            Part::Probe => None,
+        }
+        .map(|(file, hash)| (file.as_str(), hash.as_str()))
     }
 
     /// Shows a file's bytes block by block to `visitor`; an error if they are not those that the manifest promises.
@@ -356,11 +415,18 @@ fn read_error(path: &Path, source: std::io::Error) -> ModelError {
 }
 
 fn binding_hash(manifest: &Manifest) -> String {
-    let text = format!(
+    let mut text = format!(
         "earwitness embedding\nencoder {}\nspeaker {}\n",
         manifest.encoder.sha256.to_ascii_lowercase(),
-        manifest.speaker.sha256.to_ascii_lowercase()
+        manifest
+            .speaker
+            .as_ref()
+            .map_or_else(String::new, |s| s.sha256.to_ascii_lowercase())
     );
+    // The same network on other features gives other embeddings.
+    if manifest.encoder.input != Input::default() {
+        text += &format!("input {:?}\n", manifest.encoder.input);
+    }
     hex(&Sha256::digest(text))
 }
 

@@ -1,9 +1,9 @@
 //! One window through the models: speech first, and the encoder and its heads only when there is something to score.
 
-use crate::audio::{Level, SAMPLE_RATE};
+use crate::audio::{Level, SAMPLE_RATE, Signal};
 use crate::config;
 use crate::dsp::{HOP, SpectralView, WINDOW, fbank};
-use crate::model::{Device, Hidden, ModelError, Models, Pack, Runtime, Wanted};
+use crate::model::{Device, Hidden, ModelError, Models, Pack, Runtime, Stretch, Wanted};
 use crate::task::sound::Sounds;
 use crate::task::speech::newest_utterance;
 use crate::task::{Scores, Utterance};
@@ -75,7 +75,7 @@ impl Analyser {
 
     /// Scores one window; `sound`: also what else is heard in it, where the pack has a head for that.
     pub fn window(&mut self, window: &Window, sound: bool) -> Result<Scores, ModelError> {
-        let level = Level::of(&window.samples);
+        let level = Level::of(&window.signal.samples);
         let mut scores = Scores {
             start_s: clock_s(window.first_sample),
             end_s: clock_s(window.end_sample()),
@@ -90,16 +90,19 @@ impl Analyser {
             utterance: None,
             speech_end_s: None,
             sounds: None,
+            probes: Vec::new(),
         };
         if level.rms_dbfs() < SILENCE_DBFS || window.fbank.nrows() < 2 {
             return Ok(scores);
         }
         let mut hidden: Option<Hidden> = None;
-        if sound && self.models.hears_sounds() {
-            let whole = hidden.insert(self.models.encode(window.fbank.view())?);
-            scores.sounds = Some(Sounds {
-                probabilities: self.models.sounds(whole)?,
-            });
+        if sound && (self.models.hears_sounds() || self.models.has_probes()) {
+            let whole = hidden.insert(self.models.hear(window.stretch())?);
+            if self.models.hears_sounds() {
+                let probabilities = self.models.sounds(whole)?;
+                scores.sounds = Some(Sounds { probabilities });
+            }
+            scores.probes = self.models.probe(whole)?;
         }
         let speech = newest_utterance(
             &self.models.speech(window.fbank.view())?,
@@ -116,18 +119,21 @@ impl Analyser {
             // One encode, many heads.
             let hidden = match hidden {
                 Some(hidden) => hidden,
-                None => self.models.encode(window.fbank.view())?,
+                None => self.models.hear(window.stretch())?,
             };
-            let frames = speech.utterance.start..speech.utterance.end.min(hidden.frames());
+            let frames = speech.utterance;
             let samples = frames.start * ENCODER_HOP
-                ..(frames.end * ENCODER_HOP + WINDOW - HOP).min(window.samples.len());
-            let spoken = &window.samples[samples.clone()];
-            let hidden = hidden.span(frames);
+                ..(frames.end * ENCODER_HOP + WINDOW - HOP).min(window.signal.len());
+            let spoken = &window.signal.samples[samples.clone()];
+            let hidden = hidden.span(frame_s(frames.start)..frame_s(frames.end));
             scores.utterance = Some(Utterance {
                 start_s: clock_s(window.first_sample + samples.start as u64),
                 end_s: clock_s(window.first_sample + samples.end as u64),
                 began: speech.began,
-                embedding: self.models.embed(&hidden)?,
+                embedding: match self.models.knows_voices() {
+                    true => self.models.embed(&hidden)?,
+                    false => Vec::new(),
+                },
                 genuine: match &mut self.spectral {
                     Some(spectral) => Some(
                         self.models
@@ -140,17 +146,26 @@ impl Analyser {
         Ok(scores)
     }
 
+    /// Hidden states of a piece of audio, at least 25 ms and at most a minute.
+    pub fn hidden(&mut self, signal: &Signal) -> Result<Hidden, ModelError> {
+        self.models.hear(Stretch {
+            samples: &signal.samples,
+            wide: &signal.wide,
+            fbank: fbank(&signal.samples).view(),
+        })
+    }
+
     /// Scores all of a segment, 16 kHz mono, at least 25 ms and at most a minute: whoever cut it has chosen what counts, and
     /// silence in it is scored, too.
-    pub fn segment(&mut self, samples: &[f32], heads: Heads) -> Result<Heard, ModelError> {
-        let hidden = self.models.encode(fbank(samples).view())?;
+    pub fn segment(&mut self, signal: &Signal, heads: Heads) -> Result<Heard, ModelError> {
+        let hidden = self.hidden(signal)?;
         let mut heard = Heard::default();
         if heads.speaker {
             heard.embedding = Some(self.models.embed(&hidden)?);
         }
         if heads.spoof {
             let spectral = self.spectral.get_or_insert_with(SpectralView::new);
-            let view = spectral.compute(samples);
+            let view = spectral.compute(&signal.samples);
             heard.genuine = Some(self.models.genuine(&hidden, view.view())?);
         }
         if heads.sound {
@@ -160,12 +175,12 @@ impl Analyser {
     }
 
     /// Scores a segment, 16 kHz mono, as a window of a stream: its newest utterance, or `None` without enough speech.
-    pub fn utterance(&mut self, samples: &[f32]) -> Result<Option<Utterance>, ModelError> {
+    pub fn utterance(&mut self, signal: Signal) -> Result<Option<Utterance>, ModelError> {
         let window = Window {
             first_sample: 0,
-            samples: samples.to_vec(),
-            fbank: fbank(samples),
-            new_samples: samples.len(),
+            fbank: fbank(&signal.samples),
+            new_samples: signal.len(),
+            signal,
             captured: std::time::Instant::now(),
         };
         let scores = self.window(&window, false)?;
@@ -175,25 +190,34 @@ impl Analyser {
     /// Scores a whole recording, 16 kHz mono, cut into windows just as a stream is.
     pub fn recording(
         &mut self,
-        samples: &[f32],
+        signal: &Signal,
         window: &config::Window,
     ) -> Result<Vec<Scores>, ModelError> {
-        let mut segmenter = Segmenter::new(window);
+        let mut segmenter = Segmenter::new(window).wide(!signal.wide.is_empty());
         let now = std::time::Instant::now();
         let mut scores = Vec::new();
+        let second = SAMPLE_RATE as usize;
+        let mut ready = Vec::new();
         // A second at a time: windows are scored and dropped as they come, however long the recording is.
-        for piece in samples.chunks(SAMPLE_RATE as usize) {
-            let mut ready = Vec::new();
-            segmenter.push(piece, now, |window| ready.push(window));
-            for window in ready {
+        for at in (0..signal.len()).step_by(second) {
+            let piece = signal.cut(at..at + second);
+            segmenter.push_wide(&piece.wide);
+            segmenter.push(&piece.samples, now, |window| ready.push(window));
+            for window in ready.drain(..) {
                 scores.push(self.window(&window, true)?);
             }
         }
-        if let Some(last) = segmenter.finish(now) {
-            scores.push(self.window(&last, true)?);
+        segmenter.finish(now, |window| ready.push(window));
+        for window in ready {
+            scores.push(self.window(&window, true)?);
         }
         Ok(scores)
     }
+}
+
+/// Seconds into a window at which a frame of the speech probabilities starts.
+fn frame_s(frame: usize) -> f64 {
+    clock_s((frame * ENCODER_HOP) as u64)
 }
 
 /// Seconds on the stream's clock.

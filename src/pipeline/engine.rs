@@ -167,7 +167,8 @@ impl Worker {
                 return;
             }
         };
-        let encoded = scores.utterance.is_some() || scores.sounds.is_some();
+        let heard = scores.sounds.is_some() || !scores.probes.is_empty();
+        let encoded = heard || scores.utterance.is_some();
         self.counters.windows.fetch_add(1, Ordering::Relaxed);
         self.counters
             .encoded

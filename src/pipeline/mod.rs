@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::audio::{self, Frontend, SAMPLE_RATE, SourceError};
+use crate::audio::{self, Frontend, SAMPLE_RATE, SourceError, WIDE_RATE};
 use crate::config::Config;
-use crate::model::{Device, ModelError, Pack, Runtime, Wanted};
+use crate::model::{Device, ModelError, Pack, Part, Runtime, Wanted};
 use crate::publish::Bus;
 use crate::store::{Enrolment, SpeakerStore, StoreError};
 use crate::task::sound::SoundPolicy;
 use crate::task::speaker::{Candidate, Matcher};
-use crate::task::{Judge, Policy};
+use crate::task::{Judge, Policy, Probe};
 
 pub use analyser::{Analyser, Heads, Heard};
 pub use engine::Counters;
@@ -78,12 +78,24 @@ pub fn candidates(enrolments: Vec<Enrolment>, pack: &Pack) -> Vec<Candidate> {
 pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, StoreError> {
     let people = candidates(SpeakerStore::load(&config.speaker.store)?, pack);
     Ok(Judge {
-        matcher: Matcher::new(people, pack.speaker_calibration()),
+        // Without the head nobody is known and nothing is scored.
+        matcher: Matcher::new(people, pack.speaker_calibration().unwrap_or_default()),
         speaker: Policy::new(&config.speaker.decision),
-        spoof_calibration: pack.spoof_calibration(),
+        spoof_calibration: pack.spoof_calibration().unwrap_or_default(),
         spoof: Policy::new(&config.spoof.decision),
         sound: SoundPolicy::new(pack.sound_classes(), &config.sound),
+        probes: probes(pack),
     })
+}
+
+/// The pack's probes, in the order in which they answer.
+pub fn probes(pack: &Pack) -> Vec<Probe> {
+    let probe = |(name, kind, labels): (&str, _, &[String])| Probe {
+        name: name.to_owned(),
+        kind,
+        labels: labels.to_vec(),
+    };
+    pack.probes().map(probe).collect()
 }
 
 impl Pipeline {
@@ -103,12 +115,18 @@ impl Pipeline {
             );
         }
         let judge = Arc::new(judge(config, pack)?);
-        if judge.matcher.is_empty() {
+        if !pack.has(Part::Speaker) {
+            tracing::warn!(
+                pack = pack.name(),
+                "this pack has no speaker head: nothing is said of who speaks"
+            );
+        } else if judge.matcher.is_empty() {
             tracing::warn!(store = %config.speaker.store.display(), "nobody is enrolled: every voice will be a stranger's");
         }
         let wanted = Wanted {
             spoof: config.spoof.enabled,
             sound: judge.sound.is_some() && config.streams.iter().any(|s| s.sound),
+            probes: config.streams.iter().any(|s| s.sound),
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = if config.models.workers == 0 {
@@ -153,6 +171,9 @@ impl Pipeline {
                 id: stream.id.clone(),
                 source,
                 frontend: Frontend::new(&stream.id, SAMPLE_RATE, stream.channel),
+                wide: pack
+                    .is_wide()
+                    .then(|| Frontend::new(&stream.id, WIDE_RATE, stream.channel)),
                 queue: engine.queue(index),
                 stop: stop.clone(),
                 told: None,

@@ -215,7 +215,7 @@ mod tests {
     fn window(first_sample: u64) -> Job {
         Job::Window(Window {
             first_sample,
-            samples: vec![0.0; 100],
+            signal: vec![0.0; 100].into(),
             fbank: ndarray::Array2::zeros((0, 80)),
             new_samples: 10,
             captured: Instant::now(),

@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 
 use ndarray::Array2;
 
-use crate::audio::SAMPLE_RATE;
+use crate::audio::{SAMPLE_RATE, Signal, wide};
 use crate::config;
 use crate::dsp::{Fbank, HOP, MELS};
+use crate::model::Stretch;
 
 /// A stretch of one stream, ready for the models.
 #[derive(Debug, Clone)]
 pub struct Window {
     /// Position of its first sample on the stream's 16 kHz clock.
     pub first_sample: u64,
-    /// The audio, 16 kHz mono.
-    pub samples: Vec<f32>,
+    /// The audio, mono.
+    pub signal: Signal,
     /// Its log-mel frames `[T, 80]`, 10 ms apart.
     pub fbank: Array2<f32>,
     /// Samples at its end that no earlier window held.
@@ -27,7 +28,16 @@ pub struct Window {
 impl Window {
     /// Position after its last sample.
     pub fn end_sample(&self) -> u64 {
-        self.first_sample + self.samples.len() as u64
+        self.first_sample + self.signal.len() as u64
+    }
+
+    /// What models read of it.
+    pub fn stretch(&self) -> Stretch<'_> {
+        Stretch {
+            samples: &self.signal.samples,
+            wide: &self.signal.wide,
+            fbank: self.fbank.view(),
+        }
     }
 }
 
@@ -39,9 +49,13 @@ pub struct Segmenter {
     length: usize,
     hop: usize,
     fbank: Fbank,
-    /// Audio and frames from `first_sample` on; both start at the same sample.
-    samples: Vec<f32>,
+    /// Audio and frames from `first_sample` on; all start at the same instant.
+    signal: Signal,
     frames: Vec<f32>,
+    /// Whether windows hold audio at 24 kHz as well.
+    is_wide: bool,
+    /// Audio that waits for its other half: the two rates come out of resamplers with blocks of their own.
+    waiting: Vec<f32>,
     first_sample: u64,
     /// Samples in the buffer that some window has held.
     seen: usize,
@@ -57,62 +71,105 @@ impl Segmenter {
             length,
             hop: whole(window.hop_s).clamp(HOP, length),
             fbank: Fbank::new(),
-            samples: Vec::with_capacity(2 * length),
+            signal: Vec::with_capacity(2 * length).into(),
             frames: Vec::new(),
+            is_wide: false,
+            waiting: Vec::new(),
             first_sample: 0,
             seen: 0,
         }
     }
 
+    /// The same for windows that hold audio at 24 kHz as well, or not.
+    pub fn wide(mut self, is_wide: bool) -> Self {
+        self.is_wide = is_wide;
+        self
+    }
+
     /// Forgets the audio so far and goes on at `first_sample`: no window spans a gap.
     pub fn restart(&mut self, first_sample: u64) {
         self.fbank.reset();
-        self.samples.clear();
+        self.signal.samples.clear();
+        self.signal.wide.clear();
+        self.waiting.clear();
         self.frames.clear();
         self.first_sample = first_sample;
         self.seen = 0;
     }
 
+    /// Takes the same audio at 24 kHz; before its windows can be cut.
+    pub fn push_wide(&mut self, audio: &[f32]) {
+        self.signal.wide.extend_from_slice(audio);
+    }
+
     /// Takes audio whose last sample was captured at `captured`; hands each completed window to `emit`.
-    pub fn push(&mut self, mut audio: &[f32], captured: Instant, mut emit: impl FnMut(Window)) {
+    pub fn push(&mut self, audio: &[f32], captured: Instant, emit: impl FnMut(Window)) {
+        if !self.is_wide {
+            return self.take(audio, captured, emit);
+        }
+        self.waiting.extend_from_slice(audio);
+        let mut ready = self.waiting.len();
+        let there = self.signal.len();
+        while ready > 0 && wide(there + ready) > self.signal.wide.len() {
+            ready = (self.signal.wide.len() * 2 / 3)
+                .saturating_sub(there)
+                .min(ready - 1);
+        }
+        let later = self.waiting.split_off(ready);
+        let now = std::mem::replace(&mut self.waiting, later);
+        let captured = captured - seconds(self.waiting.len());
+        self.take(&now, captured, emit);
+    }
+
+    fn take(&mut self, mut audio: &[f32], captured: Instant, mut emit: impl FnMut(Window)) {
         while !audio.is_empty() {
-            let missing = self.seen + self.hop - self.samples.len();
+            let missing = self.seen + self.hop - self.signal.len();
             let (now, later) = audio.split_at(missing.min(audio.len()));
-            self.samples.extend_from_slice(now);
+            self.signal.samples.extend_from_slice(now);
             self.fbank.push(now, &mut self.frames);
             audio = later;
-            if self.samples.len() == self.seen + self.hop {
+            if self.signal.len() == self.seen + self.hop {
                 emit(self.cut(captured - seconds(later.len())));
             }
         }
     }
 
-    /// The stream ended: what no window has held yet, if it is at least one frame.
-    pub fn finish(&mut self, captured: Instant) -> Option<Window> {
-        (self.samples.len() >= self.seen + HOP).then(|| self.cut(captured))
+    /// The stream ended: hands what no window has held yet to `emit`, if it is at least one frame.
+    pub fn finish(&mut self, captured: Instant, mut emit: impl FnMut(Window)) {
+        // The two resamplers may round the end of the same audio differently, by a sample.
+        let rest = std::mem::take(&mut self.waiting);
+        let end = wide(self.signal.len() + rest.len());
+        if self.is_wide && self.signal.wide.len() < end {
+            self.signal.wide.resize(end, 0.0);
+        }
+        self.take(&rest, captured, &mut emit);
+        if self.signal.len() >= self.seen + HOP {
+            emit(self.cut(captured));
+        }
     }
 
     /// The window that ends with the buffer.
     fn cut(&mut self, captured: Instant) -> Window {
+        let there = self.signal.len();
         // Whole frames leave the front, so that samples and frames stay aligned.
-        let excess = self
-            .samples
-            .len()
-            .saturating_sub(self.length)
-            .next_multiple_of(HOP);
-        self.samples.drain(..excess);
+        let excess = there.saturating_sub(self.length).next_multiple_of(HOP);
+        self.signal.samples.drain(..excess);
+        self.signal
+            .wide
+            .drain(..wide(excess).min(self.signal.wide.len()));
         self.frames
             .drain(..(excess / HOP * MELS).min(self.frames.len()));
         self.first_sample += excess as u64;
-        let new_samples = self.samples.len() + excess - self.seen;
-        self.seen = self.samples.len();
+        let new_samples = there - self.seen;
+        self.seen = self.signal.len();
         let frames = self.frames.len() / MELS;
         let fbank = ndarray::ArrayView2::from_shape((frames, MELS), &self.frames[..frames * MELS])
             .map(|view| view.to_owned())
             .unwrap_or_else(|_| Array2::zeros((0, MELS)));
         Window {
             first_sample: self.first_sample,
-            samples: self.samples.clone(),
+            // Not what is there at 24 kHz beyond the window.
+            signal: self.signal.cut(0..self.signal.len()),
             fbank,
             new_samples,
             captured,
@@ -140,7 +197,7 @@ mod tests {
                 break;
             }
         }
-        out.extend(segmenter.finish(now));
+        segmenter.finish(now, |w| out.push(w));
         out
     }
 
@@ -205,12 +262,42 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
+        fn both_rates_of_a_window_are_of_one_time(
+            pieces in prop::collection::vec((0usize..9_000, 0usize..9_000), 1..6), lacking in 0usize..3
+        ) {
+            // Sample n of either is its own time in units of 1/48 000 s.
+            let audio: Vec<f32> = (0..70_000).map(|n| (3 * n) as f32).collect();
+            let wide_audio: Vec<f32> = (0..105_000 - lacking).map(|n| (2 * n) as f32).collect();
+            let mut segmenter = Segmenter::new(&config::Window::default()).wide(true);
+            let (mut out, now) = (Vec::new(), Instant::now());
+            let (mut a, mut b) = (&audio[..], &wide_audio[..]);
+            for &(m, n) in pieces.iter().cycle().take(400) {
+                let (piece, later) = b.split_at(n.min(b.len()));
+                segmenter.push_wide(piece);
+                b = later;
+                let (piece, later) = a.split_at(m.min(a.len()));
+                segmenter.push(piece, now, |w| out.push(w));
+                a = later;
+            }
+            segmenter.push_wide(b);
+            segmenter.push(a, now, |w| out.push(w));
+            segmenter.finish(now, |w| out.push(w));
+            prop_assert_eq!(out.len(), 5, "four whole hops and the rest");
+            for window in &out {
+                let signal = &window.signal;
+                prop_assert_eq!(signal.wide.len(), wide(signal.len()));
+                prop_assert_eq!(signal.samples[0], signal.wide[0]);
+                prop_assert_eq!(signal.samples[0], (3 * window.first_sample) as f32);
+            }
+        }
+
+        #[test]
         fn windows_do_not_depend_on_the_size_of_pieces(pieces in prop::collection::vec(1usize..40_000, 1..6)) {
             let audio = noise(90_000);
             let (a, b) = (windows(&audio, &pieces), windows(&audio, &[90_000]));
             prop_assert_eq!(a.len(), b.len());
             for (a, b) in a.iter().zip(&b) {
-                prop_assert_eq!((a.first_sample, &a.samples, &a.fbank), (b.first_sample, &b.samples, &b.fbank));
+                prop_assert_eq!((a.first_sample, &a.signal, &a.fbank), (b.first_sample, &b.signal, &b.fbank));
             }
         }
     }

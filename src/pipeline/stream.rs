@@ -27,6 +27,8 @@ pub struct StreamThread {
     pub source: Box<dyn Source>,
     /// Downmix, resampling, sample clock.
     pub frontend: Frontend,
+    /// The same at 24 kHz, where the encoder asks for it.
+    pub wide: Option<Frontend>,
     /// Where windows go.
     pub queue: Arc<Queue>,
     /// Set when the daemon stops.
@@ -40,9 +42,10 @@ pub struct StreamThread {
 impl StreamThread {
     /// Reads the source to its end, its failure or the stop. False when it failed.
     pub fn run(mut self, window: &config::Window) -> bool {
-        let mut segmenter = Segmenter::new(window);
+        let mut segmenter = Segmenter::new(window).wide(self.wide.is_some());
         let mut interleaved = Vec::new();
         let mut outputs = Vec::new();
+        let (mut twice, mut wide) = (Vec::new(), Vec::new());
         let mut repaired = false;
         let mut watch = SilenceWatch::new(DEAD_S * u64::from(SAMPLE_RATE));
         let end = loop {
@@ -53,9 +56,16 @@ impl StreamThread {
                 Ok(packet) => packet,
                 Err(error) => break End::Failed(error),
             };
+            if let Some(frontend) = &mut self.wide {
+                twice.clone_from(&interleaved);
+                if let Err(error) = frontend.push(&packet, &mut twice, &mut wide) {
+                    break End::Failed(error);
+                }
+            }
             if let Err(error) = self.frontend.push(&packet, &mut interleaved, &mut outputs) {
                 break End::Failed(error);
             }
+            let mut wide = wide.drain(..).peekable();
             if !repaired && self.frontend.repaired() > 0 {
                 repaired = true;
                 tracing::warn!(
@@ -63,9 +73,23 @@ impl StreamThread {
                     "samples were not numbers in ±16 and were replaced; check the source's format"
                 );
             }
-            let open = outputs
-                .drain(..)
-                .all(|output| self.take(output, &mut segmenter, &mut watch));
+            let open = outputs.drain(..).all(|output| {
+                // Both frontends see the same breaks in the same order: nothing at 24 kHz may cross one.
+                while let Some(Output::Chunk(chunk)) =
+                    wide.next_if(|o| matches!(o, Output::Chunk(_)))
+                {
+                    segmenter.push_wide(&chunk.samples);
+                }
+                if !matches!(output, Output::Chunk(_)) {
+                    wide.next();
+                }
+                self.take(output, &mut segmenter, &mut watch)
+            });
+            for output in wide {
+                if let Output::Chunk(chunk) = output {
+                    segmenter.push_wide(&chunk.samples);
+                }
+            }
             if let Packet::Down { reason } = &packet {
                 self.flush(&mut segmenter);
                 self.tell(SourceState::Down, Some(reason));
@@ -108,9 +132,9 @@ impl StreamThread {
 
     /// What was heard and waits for the rest of its hop is analysed now: nothing follows it without a break.
     fn flush(&self, segmenter: &mut Segmenter) {
-        if let Some(last) = segmenter.finish(self.heard) {
+        segmenter.finish(self.heard, |last| {
             self.send(Job::Window(last));
-        }
+        });
     }
 
     /// False when nobody takes windows any more.
@@ -224,6 +248,7 @@ mod tests {
             stop: Arc::new(AtomicBool::new(last.is_none())),
             source: Box::new(Scripted(last)),
             frontend: Frontend::new("test", SAMPLE_RATE, None),
+            wide: None,
             queue: queue.clone(),
             told: None,
             heard: Instant::now(),

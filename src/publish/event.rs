@@ -60,6 +60,9 @@ pub enum Body {
         /// The most probable class of sounds; absent in silence, or where sounds are not told apart.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         sound: Option<SoundFinding>,
+        /// What the pack's probes say of it; absent where it has none.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        probes: Vec<ProbeFinding>,
     },
     /// Who is speaking changed (smoothed over windows).
     Speaker {
@@ -165,7 +168,9 @@ impl Event {
                 speaker,
                 spoof,
                 sound,
+                probes,
             } => {
+                all.extend(probes.iter().map(|p| ("probes.value", p.value)));
                 all.extend(sound.as_ref().map(|s| ("sound.probability", s.probability)));
                 all.extend([
                     ("level_dbfs", *level_dbfs),
@@ -250,6 +255,17 @@ pub struct SoundFinding {
     pub class: String,
     /// Its probability, 0 to 1.
     pub probability: f64,
+}
+
+/// One answer of a probe to one window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeFinding {
+    /// Its name in the model pack.
+    pub probe: String,
+    /// Which of its labels.
+    pub label: String,
+    /// Its probability, 0 to 1, or the quantity that it names.
+    pub value: f64,
 }
 
 /// Where audio or windows were lost.

@@ -40,6 +40,7 @@ pub(crate) fn samples() -> Vec<Event> {
                 speaker: None,
                 spoof: None,
                 sound: None,
+                probes: Vec::new(),
             },
         ),
         event(
@@ -62,6 +63,11 @@ pub(crate) fn samples() -> Vec<Event> {
                     class: "speech".into(),
                     probability: 0.97,
                 }),
+                probes: vec![ProbeFinding {
+                    probe: "key".into(),
+                    label: "c_major".into(),
+                    value: 0.8,
+                }],
             },
         ),
         event(

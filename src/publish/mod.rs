@@ -13,7 +13,7 @@ pub mod time;
 
 pub use bus::{Bus, Counters, Inbox, QUEUE, Sink, SinkError};
 pub use event::{
-    Body, EncodeError, Event, EventId, GapReason, SCHEMA, SoundFinding, SourceState,
+    Body, EncodeError, Event, EventId, GapReason, ProbeFinding, SCHEMA, SoundFinding, SourceState,
     SpeakerFinding, SpoofFinding, Verdict,
 };
 pub use jsonl::{Jsonl, JsonlError};

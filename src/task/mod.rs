@@ -3,6 +3,7 @@
 
 pub mod decision;
 mod fusion;
+mod probe;
 pub mod recording;
 mod smooth;
 pub mod sound;
@@ -13,4 +14,5 @@ mod stream;
 
 pub use decision::Policy;
 pub use fusion::fused_llr;
+pub use probe::{Probe, findings};
 pub use stream::{Judge, Scores, StreamDecider, Utterance};

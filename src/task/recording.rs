@@ -28,11 +28,16 @@ impl Evidence {
                 evidence.speech_s +=
                     (utterance.end_s - utterance.start_s.max(heard_until)).max(0.0);
                 heard_until = heard_until.max(utterance.end_s);
-                embeddings.push(utterance.embedding.clone());
+                evidence.windows += 1;
+                // Without a speaker head there is none.
+                embeddings.extend(
+                    Some(&utterance.embedding)
+                        .filter(|e| !e.is_empty())
+                        .cloned(),
+                );
                 genuine.extend(utterance.genuine.map(f64::from));
             }
         }
-        evidence.windows = embeddings.len();
         evidence.embedding = centroid(&embeddings);
         evidence.genuine =
             (!genuine.is_empty()).then(|| genuine.iter().sum::<f64>() / genuine.len() as f64);
@@ -55,6 +60,7 @@ mod tests {
             speech: 1.0,
             speech_end_s: None,
             sounds: None,
+            probes: Vec::new(),
             utterance: Some(Utterance {
                 start_s,
                 end_s,

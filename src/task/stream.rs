@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::model::Calibration;
 use crate::publish::{Body, SoundFinding, SpeakerFinding, SpoofFinding};
-use crate::task::Policy;
 use crate::task::sound::{SoundPolicy, SoundTracker, Sounds};
 use crate::task::speaker::{Matcher, SpeakerTracker};
 use crate::task::spoof::SpoofTracker;
+use crate::task::{Policy, Probe, findings};
 
 /// What the engine measured on one window. Times are seconds on the stream's clock.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Scores {
     pub speech_end_s: Option<f64>,
     /// What else is heard; `None` below the silence floor, and where nobody asks.
     pub sounds: Option<Sounds>,
+    /// Outputs of each of the pack's probes; none where it has none, below the silence floor, and where nobody asks.
+    pub probes: Vec<Vec<f32>>,
 }
 
 /// A scored utterance (or the part of one that the window holds).
@@ -41,7 +43,7 @@ pub struct Utterance {
     pub end_s: f64,
     /// Whether a pause came before it inside the window.
     pub began: bool,
-    /// Speaker embedding, L2 norm 1.
+    /// Speaker embedding, L2 norm 1; empty where the pack has no speaker head.
     pub embedding: Vec<f32>,
     /// Raw score of the spoof head, higher = bona fide; `None` when detection is off.
     pub genuine: Option<f32>,
@@ -60,6 +62,8 @@ pub struct Judge {
     pub spoof: Policy,
     /// Classes of sounds and when they count; `None` where the pack has none or they are switched off.
     pub sound: Option<SoundPolicy>,
+    /// The pack's probes.
+    pub probes: Vec<Probe>,
 }
 
 /// Decision state of one stream.
@@ -109,6 +113,7 @@ impl StreamDecider {
             speaker: window.speaker,
             spoof: window.spoof,
             sound: heard,
+            probes: findings(&self.judge.probes, &scores.probes),
         }];
         bodies.append(&mut changes);
         bodies
@@ -229,6 +234,7 @@ mod tests {
             },
             spoof: policy,
             sound: SoundPolicy::new(&["music".into(), "rain".into()], &Default::default()),
+            probes: Vec::new(),
         });
         StreamDecider::new(judge, sound)
     }
@@ -243,6 +249,7 @@ mod tests {
             speech: if utterance.is_some() { 1.0 } else { 0.0 },
             speech_end_s: None,
             sounds: None,
+            probes: Vec::new(),
             utterance: utterance.map(|(embedding, genuine)| Utterance {
                 start_s: end_s - 3.0,
                 end_s,

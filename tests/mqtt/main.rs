@@ -51,6 +51,7 @@ pub fn window(sequence: u64) -> Event {
             speaker: None,
             spoof: None,
             sound: None,
+            probes: Vec::new(),
         },
     )
 }

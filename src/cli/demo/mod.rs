@@ -174,16 +174,17 @@ fn enrol(
         &config.window,
         Wanted {
             spoof: config.spoof.enabled,
-            sound: false,
+            ..Wanted::default()
         },
     )?;
     let store = SpeakerStore::open(&config.speaker.store)?;
     for (name, clips) in &scene.enrol {
         let mut recordings = Vec::new();
         for clip in clips {
-            recordings.push(
-                analyser.recording(&audio::decode(&folder.join(clip), None)?, &config.window)?,
-            );
+            recordings.push(analyser.recording(
+                &audio::decode(&folder.join(clip), None)?.into(),
+                &config.window,
+            )?);
         }
         let evidence = Evidence::of(recordings.iter().map(Vec::as_slice));
         let embedding = evidence

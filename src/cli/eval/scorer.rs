@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 
-use crate::audio::SAMPLE_RATE;
+use crate::audio::{SAMPLE_RATE, Signal};
 use crate::model::Wanted;
 use crate::pipeline::{Heads, Heard};
 
@@ -74,9 +74,9 @@ impl Scorer {
     }
 
     /// A file of the list, named on `line`.
-    pub fn samples(&self, name: &str, line: usize) -> Result<Vec<f32>, Failure> {
+    pub fn signal(&self, name: &str, line: usize) -> Result<Signal, Failure> {
         let path = self.folder.join(name);
-        let found = self.bench.samples(&path);
+        let found = self.bench.signal(&path);
         found.map_err(|failure| match failure {
             Failure::Runtime(error) => {
                 Failure::Runtime(error.context(format!("{}, line {line}", self.list.display())))
@@ -120,17 +120,17 @@ impl Scorer {
         )?;
         let mut progress = Progress::new(asked.len(), "segments");
         let mut voices = HashMap::with_capacity(asked.len());
-        let mut file: (Option<usize>, Vec<f32>) = (None, Vec::new());
+        let mut file: (Option<usize>, Signal) = (None, Signal::default());
         for (&(path, start), &(line, heads)) in asked {
             if file.0 != Some(path) {
-                file = (Some(path), self.samples(paths.name(path), line)?);
+                file = (Some(path), self.signal(paths.name(path), line)?);
             }
             let span = span(file.1.len(), start, self.length);
             let span = span.map_err(|m| m.at(&self.list, line))?;
             let analyser = self.bench.analyser();
             let voice = match spoken {
-                false => Some(analyser.segment(&file.1[span], heads)?),
-                true => analyser.utterance(&file.1[span])?.map(|u| Heard {
+                false => Some(analyser.segment(&file.1.cut(span), heads)?),
+                true => analyser.utterance(file.1.cut(span))?.map(|u| Heard {
                     embedding: Some(u.embedding),
                     genuine: u.genuine,
                     sounds: None,
@@ -144,22 +144,19 @@ impl Scorer {
 
     /// Raw scores of a file's windows: as long as the segments, one each half, the last one at the end where more than a sixth
     /// is left; a file shorter than one is repeated to its length.
-    pub fn genuine(&mut self, samples: &[f32]) -> Result<Vec<f64>, Failure> {
+    pub fn genuine(&mut self, signal: &Signal) -> Result<Vec<f64>, Failure> {
         let heads = Heads {
             speaker: false,
             spoof: true,
             sound: false,
         };
         let mut scores = Vec::new();
-        for at in windows(samples.len(), self.length) {
-            let voice = match samples.get(at..at + self.length) {
-                Some(window) => self.bench.analyser().segment(window, heads)?,
-                None => {
-                    let repeated: Vec<f32> =
-                        samples.iter().copied().cycle().take(self.length).collect();
-                    self.bench.analyser().segment(&repeated, heads)?
-                }
+        for at in windows(signal.len(), self.length) {
+            let window = match at + self.length <= signal.len() {
+                true => signal.cut(at..at + self.length),
+                false => signal.repeated(self.length),
             };
+            let voice = self.bench.analyser().segment(&window, heads)?;
             scores.extend(voice.genuine.map(f64::from));
         }
         Ok(scores)

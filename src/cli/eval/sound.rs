@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use serde_json::{Map, Value, json};
 
-use crate::audio::SAMPLE_RATE;
+use crate::audio::{SAMPLE_RATE, Signal};
 use crate::metrics::{Confusion, Units, interval};
 use crate::model::Wanted;
 use crate::pipeline::Heads;
@@ -147,8 +147,8 @@ fn taken_for(confusion: &Confusion, labels: &[(&str, usize)], truth: usize) -> S
 /// The most probable of the list's labels for each segment, and what found it, for the report.
 fn best(common: &Common, list: &SoundList) -> Result<(Vec<usize>, Value), Failure> {
     let wanted = Wanted {
-        spoof: false,
         sound: true,
+        ..Wanted::default()
     };
     let mut scorer = Scorer::open(common, wanted)?;
     let classes = scorer.bench.pack.sound_classes().to_vec();
@@ -178,12 +178,12 @@ fn best(common: &Common, list: &SoundList) -> Result<(Vec<usize>, Value), Failur
     // In the order of the files, so that each is decoded once.
     let mut order: Vec<usize> = (0..list.segments.len()).collect();
     order.sort_by_key(|&i| list.segments[i].path);
-    let mut file: (Option<usize>, Vec<f32>) = (None, Vec::new());
+    let mut file: (Option<usize>, Signal) = (None, Signal::default());
     for i in order {
         let segment = &list.segments[i];
         if file.0 != Some(segment.path) {
-            let samples = scorer.samples(list.paths.name(segment.path), segment.line)?;
-            file = (Some(segment.path), samples);
+            let signal = scorer.signal(list.paths.name(segment.path), segment.line)?;
+            file = (Some(segment.path), signal);
         }
         let sounds = sounds(&mut scorer, &file.1, segment)?;
         let named = answers
@@ -198,20 +198,23 @@ fn best(common: &Common, list: &SoundList) -> Result<(Vec<usize>, Value), Failur
 }
 
 /// Mean probabilities over a segment's windows.
-fn sounds(scorer: &mut Scorer, samples: &[f32], segment: &Segment) -> Result<Vec<f64>, Failure> {
+fn sounds(scorer: &mut Scorer, signal: &Signal, segment: &Segment) -> Result<Vec<f64>, Failure> {
     let heads = Heads {
         speaker: false,
         spoof: false,
         sound: true,
     };
-    let span = span(samples.len(), segment.start, segment.length);
+    let span = span(signal.len(), segment.start, segment.length);
     let span = span.map_err(|m| m.at(&scorer.list, segment.line))?;
-    let audio = &samples[span];
+    let audio = signal.cut(span);
     let starts = windows(audio.len(), scorer.length);
     let mut sums: Vec<f64> = Vec::new();
     for at in &starts {
         let end = (at + scorer.length).min(audio.len());
-        let heard = scorer.bench.analyser().segment(&audio[*at..end], heads)?;
+        let heard = scorer
+            .bench
+            .analyser()
+            .segment(&audio.cut(*at..end), heads)?;
         let probabilities = heard.sounds.unwrap_or_default();
         sums.resize(probabilities.len(), 0.0);
         for (sum, p) in sums.iter_mut().zip(probabilities) {

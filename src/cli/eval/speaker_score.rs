@@ -40,7 +40,7 @@ pub fn score(
         &args.common,
         Wanted {
             spoof: fused,
-            sound: false,
+            ..Wanted::default()
         },
     )?;
     let mut asked = Asked::new();
@@ -57,8 +57,9 @@ pub fn score(
         }
     }
     let voices = scorer.voices(&asked, &list.paths, args.spoken)?;
-    let speaker = scorer.bench.pack.speaker_calibration();
-    let genuine = scorer.bench.pack.spoof_calibration();
+    let speaker = scorer.bench.pack.speaker_calibration()?;
+    // Read only of segments that the spoof head has scored.
+    let genuine = scorer.bench.pack.spoof_calibration().unwrap_or_default();
     let share = cost.spoof_share();
     let one = |a: &Heard, b: &Heard| {
         let same = speaker.llr(cosine(a.embedding.as_deref()?, b.embedding.as_deref()?));

@@ -170,16 +170,16 @@ fn score(common: &Common, list: &SpoofList) -> Result<(Vec<f64>, Value), Failure
         common,
         Wanted {
             spoof: true,
-            sound: false,
+            ..Wanted::default()
         },
     )?;
-    let calibration = scorer.bench.pack.spoof_calibration();
+    let calibration = scorer.bench.pack.spoof_calibration()?;
     scorer.check(list.files.iter().map(|f| (f.path, f.line)), &list.paths)?;
     let mut progress = Progress::new(list.files.len(), "files");
     let mut scores = Vec::with_capacity(list.files.len());
     for file in &list.files {
-        let samples = scorer.samples(list.paths.name(file.path), file.line)?;
-        scores.push(calibration.llr(mean(&scorer.genuine(&samples)?)?));
+        let signal = scorer.signal(list.paths.name(file.path), file.line)?;
+        scores.push(calibration.llr(mean(&scorer.genuine(&signal)?)?));
         progress.step();
     }
     Ok((scores, scorer.describe()))

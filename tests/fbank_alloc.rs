@@ -2,7 +2,8 @@
 
 use assert_no_alloc::{AllocDisabler, assert_no_alloc};
 use earwitness::dsp::{
-    Cepstra, CepstraStream, Cqt, Fbank, KaldiFbank, KaldiOptions, Stft, StftOptions,
+    Cepstra, CepstraStream, Cqt, Fbank, KaldiFbank, KaldiOptions, PitchOptions, PitchTracker, Stft,
+    StftOptions,
 };
 
 #[global_allocator]
@@ -70,4 +71,14 @@ fn cepstra() {
             out.len()
         });
     }
+}
+
+#[test]
+fn pitch() {
+    let mut stream = PitchTracker::new(PitchOptions::default()).expect("limits in order");
+    let mut out = Vec::with_capacity(300);
+    quiet("pitch", 100, |chunk| {
+        stream.push(chunk, &mut out);
+        out.len()
+    });
 }

@@ -15,6 +15,7 @@ mod framer;
 mod kaldi;
 mod key;
 mod log;
+mod pitch;
 mod spectral;
 mod spectrum;
 mod stft;
@@ -30,6 +31,7 @@ pub use filterbank::{
 pub use fine::{FINE_BANDS, FINE_DIM, FineStructure};
 pub use kaldi::{KaldiFbank, KaldiOptions, kaldi_fbank};
 pub use key::{Key, key};
+pub use pitch::{Pitch, PitchError, PitchOptions, PitchTracker, pitch};
 pub use spectral::{SPECTRAL_DIM, SpectralView};
 pub use spectrum::{BINS, HOP, N_FFT, SAMPLE_RATE, Spectrum, WINDOW, frames};
 pub use stft::{Complex, Stft, StftError, StftOptions};

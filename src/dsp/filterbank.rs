@@ -2,6 +2,7 @@
 
 use super::log::ln_all;
 use super::spectrum::{BINS, N_FFT, SAMPLE_RATE};
+use super::wide::wide;
 
 /// Filters are filled up with zeros to multiples of this, so that their sums have neither remainder nor one long chain.
 const LANES: usize = 4;
@@ -140,8 +141,14 @@ impl Filterbank {
 
     /// Writes `ln(max(energy, floor))` of as many filters as fit into `out`, low to high; `floor` has to be positive.
     pub fn log_energies(&self, power: &[f64; BINS], floor: f64, out: &mut [f64]) {
-        for (out, f) in out.iter_mut().zip(&self.filters) {
-            let weights = self.weights[f.offset..f.offset + f.bins].chunks_exact(LANES);
+        log_energies(self, power, floor, out);
+    }
+}
+
+wide! {
+    fn log_energies(bank: &Filterbank, power: &[f64; BINS], floor: f64, out: &mut [f64]) {
+        for (out, f) in out.iter_mut().zip(&bank.filters) {
+            let weights = bank.weights[f.offset..f.offset + f.bins].chunks_exact(LANES);
             let bins = power[f.first_bin..f.first_bin + f.bins].chunks_exact(LANES);
             let mut sums = [0.0; LANES];
             for (weights, bins) in weights.zip(bins) {

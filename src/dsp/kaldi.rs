@@ -7,7 +7,8 @@ use ndarray::Array2;
 
 use super::filterbank::{Filterbank, Scale};
 use super::framer::Framer;
-use super::spectrum::{BINS, HOP, N_FFT, SAMPLE_RATE, Spectrum, WINDOW, frames};
+use super::spectrum::{BINS, HOP, N_FFT, SAMPLE_RATE, Spectrum, WINDOW, frames, squares};
+use super::wide::wide;
 
 /// Kaldi's pre-emphasis: `x[n] − 0.97·x[n−1]`.
 const PRE_EMPHASIS: f64 = 0.97;
@@ -58,7 +59,6 @@ pub struct KaldiFbank {
     /// With the Povey window, times the scale.
     spectrum: Spectrum,
     bank: Filterbank,
-    emphasised: [f64; WINDOW],
     power: [f64; BINS],
     energies: Vec<f64>,
 }
@@ -80,7 +80,6 @@ impl KaldiFbank {
             framer: Framer::new(WINDOW, HOP),
             spectrum: Spectrum::with_window((0..WINDOW).map(povey).collect(), N_FFT),
             bank: Filterbank::new(options.mels, Scale::KaldiMel, options.low_hz, high),
-            emphasised: [0.0; WINDOW],
             power: [0.0; BINS],
             energies: vec![0.0; options.mels],
         }
@@ -95,8 +94,10 @@ impl KaldiFbank {
     /// [`KaldiOptions::mels`] values a frame, low to high. Allocates only when `out` has to grow.
     pub fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
         self.framer.push(samples, |frame| {
-            emphasise(frame, &mut self.emphasised);
-            self.spectrum.power(&self.emphasised, &mut self.power);
+            let spectrum = self
+                .spectrum
+                .complex_of(|window, out| emphasise(frame, window, out));
+            squares(spectrum, &mut self.power);
             self.bank
                 .log_energies(&self.power, FLOOR, &mut self.energies);
             out.extend(self.energies.iter().map(|e| *e as f32));
@@ -109,22 +110,27 @@ impl KaldiFbank {
     }
 }
 
-/// Takes the frame's mean off and raises its high frequencies.
-fn emphasise(frame: &[f32], out: &mut [f64; WINDOW]) {
-    // Eight sums side by side: none waits for the one before.
-    let mut sums = [0.0; 8];
-    for samples in frame.chunks_exact(8) {
-        for (sum, s) in sums.iter_mut().zip(samples) {
-            *sum += f64::from(*s);
+wide! {
+    /// Takes the frame's mean off, raises its high frequencies and applies the window; all as long as the window.
+    fn emphasise(frame: &[f32], window: &[f64], out: &mut [f64]) {
+        // Eight sums side by side: none waits for the one before.
+        let mut sums = [0.0; 8];
+        for samples in frame.chunks_exact(8) {
+            for lane in 0..8 {
+                sums[lane] += f64::from(samples[lane]);
+            }
+        }
+        let mean = sums.iter().sum::<f64>() / WINDOW as f64;
+        let level = (1.0 - PRE_EMPHASIS) * mean;
+        let later = frame.iter().zip(frame.iter().skip(1));
+        for ((out, w), (before, now)) in out.iter_mut().zip(window).skip(1).zip(later) {
+            *out = (f64::from(*now) - PRE_EMPHASIS * f64::from(*before) - level) * w;
+        }
+        // Before the first sample Kaldi sees that sample once more.
+        if let (Some(out), Some(w), Some(first)) = (out.first_mut(), window.first(), frame.first()) {
+            *out = (1.0 - PRE_EMPHASIS) * (f64::from(*first) - mean) * w;
         }
     }
-    let mean = sums.iter().sum::<f64>() / WINDOW as f64;
-    let level = (1.0 - PRE_EMPHASIS) * mean;
-    for (out, pair) in out[1..].iter_mut().zip(frame.windows(2)) {
-        *out = f64::from(pair[1]) - PRE_EMPHASIS * f64::from(pair[0]) - level;
-    }
-    // Before the first sample Kaldi sees that sample once more.
-    out[0] = (1.0 - PRE_EMPHASIS) * (f64::from(frame[0]) - mean);
 }
 
 /// Kaldi fbank of a whole signal (±1, finite, 16 kHz): `[frames, mels]`.

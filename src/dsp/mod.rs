@@ -20,6 +20,7 @@ mod spectral;
 mod spectrum;
 mod stft;
 mod tempo;
+mod wide;
 
 pub use cepstral::{Cepstra, CepstraStream, cepstra};
 pub use cepstrum::{CEPSTRA, Dct, delta, normalise};

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
 
+use super::wide::wide;
+
 /// Hz. Nothing behind the frontend knows another rate.
 pub const SAMPLE_RATE: u32 = 16_000;
 /// Samples a frame: 25 ms.
@@ -55,31 +57,43 @@ impl Spectrum {
 
     /// `X_k` of the samples of `frame` that the window covers, `points/2 + 1` values, unnormalised. A shorter frame is
     /// zero-padded.
-    pub fn complex<S: Copy + Into<f64>>(&mut self, frame: &[S]) -> &[Complex<f64>] {
-        for ((x, s), w) in self.input.iter_mut().zip(frame).zip(&self.window) {
-            *x = (*s).into() * w;
-        }
-        // The transform uses its input as scratch, so the padding has to be written every time.
-        let filled = frame.len().min(self.window.len());
-        self.input[filled..].fill(0.0);
+    pub fn complex(&mut self, frame: &[f32]) -> &[Complex<f64>] {
+        self.complex_of(|window, input| weigh(frame, window, input))
+    }
+
+    /// Writes `|X_k|²` to `power` and returns `X_k`.
+    pub fn power(&mut self, frame: &[f32], power: &mut [f64]) -> &[Complex<f64>] {
+        let spectrum = self.complex(frame);
+        squares(spectrum, power);
+        spectrum
+    }
+
+    /// `X_k` of what `fill` makes of the window, into as many values.
+    pub(super) fn complex_of(&mut self, fill: impl FnOnce(&[f64], &mut [f64])) -> &[Complex<f64>] {
+        // The transform uses its input as scratch, so all of it has to be written every time.
+        let (input, padding) = self.input.split_at_mut(self.window.len());
+        fill(&self.window, input);
+        padding.fill(0.0);
         let done =
             self.fft
                 .process_with_scratch(&mut self.input, &mut self.output, &mut self.scratch);
         debug_assert!(done.is_ok(), "buffers were made by the plan");
         &self.output
     }
+}
 
-    /// Writes `|X_k|²` to `power` and returns `X_k`.
-    pub fn power<S: Copy + Into<f64>>(
-        &mut self,
-        frame: &[S],
-        power: &mut [f64],
-    ) -> &[Complex<f64>] {
-        let spectrum = self.complex(frame);
-        for (p, x) in power.iter_mut().zip(spectrum) {
-            *p = x.norm_sqr();
+wide! {
+    fn weigh(frame: &[f32], window: &[f64], out: &mut [f64]) {
+        for ((x, s), w) in out.iter_mut().zip(frame).zip(window) {
+            *x = f64::from(*s) * w;
         }
-        spectrum
+        out[frame.len().min(window.len())..].fill(0.0);
+    }
+
+    pub(super) fn squares(spectrum: &[Complex<f64>], power: &mut [f64]) {
+        for (p, x) in power.iter_mut().zip(spectrum) {
+            *p = x.re * x.re + x.im * x.im;
+        }
     }
 }
 

@@ -51,7 +51,7 @@ enum Kind {
     Filters {
         framer: Framer,
         spectrum: Spectrum,
-        power: [f64; BINS],
+        power: Box<[f64; BINS]>,
         cepstra: FilterCepstra,
     },
     ConstantQ {
@@ -68,7 +68,7 @@ impl CepstraStream {
         let filters = |bank| Kind::Filters {
             framer: Framer::new(WINDOW, HOP),
             spectrum: Spectrum::new(),
-            power: [0.0; BINS],
+            power: Box::new([0.0; BINS]),
             cepstra: FilterCepstra::new(bank),
         };
         Self(match kind {
@@ -92,7 +92,7 @@ impl CepstraStream {
                 power,
                 cepstra,
             } => framer.push(samples, |frame| {
-                spectrum.power(frame, power);
+                spectrum.power(frame, power.as_mut_slice());
                 let mut row = [0.0; CEPSTRA];
                 cepstra.write(power, &mut row);
                 out.extend(row.map(|c| c as f32));

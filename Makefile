@@ -17,7 +17,7 @@ else
 BUILT := target/$(PROFILE)
 endif
 
-.PHONY: help setup build demo test deny bench corpus train eval
+.PHONY: help setup build demo test deny bench peers corpus train eval
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -47,8 +47,15 @@ deny: ## licences and known vulnerabilities of the dependencies, where cargo-den
 		echo "cargo-deny is not installed: licences and vulnerabilities were not checked"; \
 	fi
 
-bench: build ## how many streams of speech this machine keeps up with, and the lag
+bench: build ## how many streams of speech this machine keeps up with, and how fast the features are
 	$(BUILT)/earwitness bench $(BENCH)
+	@if [ -e .venv/ready ]; then $(MAKE) --no-print-directory peers; else \
+		$(BUILT)/earwitness bench --features; \
+		echo "make peers compares them with kaldi-native-fbank, torchaudio and librosa, and installs those into .venv"; \
+	fi
+
+peers: build .venv/ready ## the features beside other libraries on one core, as target/bench_features.json too
+	.venv/bin/python -m models.recipes.bench_features $(BUILT)/earwitness
 
 # The recipes' Python packages, apart from everything else. A stamp, so that they are installed once.
 .venv/ready: models/recipes/requirements.txt

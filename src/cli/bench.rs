@@ -1,4 +1,4 @@
-//! `earwitness bench`: how many streams of speech this machine keeps up with.
+//! `earwitness bench`: how many streams of speech this machine keeps up with, or how fast the features are.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,7 +16,7 @@ use crate::publish::{Body, Bus, Inbox, QUEUE, Sink, SinkError};
 use crate::telemetry::CpuMeter;
 
 use super::output::Cell;
-use super::{Analysis, Failure, Outcome, Output};
+use super::{Analysis, Failure, Outcome, Output, bench_features};
 
 /// A window whose findings come later than this is of no use to somebody who waits at a door.
 const TOO_LATE_MS: f64 = 1_000.0;
@@ -37,6 +37,9 @@ pub struct Args {
     /// What every stream plays, in real time and all in step, which is the worst case. At least as long as a try.
     #[arg(long, default_value = "examples/scene/scene.flac")]
     audio: PathBuf,
+    /// Measure the speed of each feature on one core instead, on the first minute of the audio.
+    #[arg(long, conflicts_with_all = ["streams", "seconds"])]
+    features: bool,
     #[command(flatten)]
     analysis: Analysis,
 }
@@ -57,6 +60,10 @@ struct Try {
 
 /// Prints a line a try, and the least number of streams that was too many.
 pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
+    if args.features {
+        bench_features::run(&args.audio, output)?;
+        return Ok(Outcome::Success);
+    }
     let mut config = args.analysis.config()?;
     if !(1.0..=3600.0).contains(&args.seconds) {
         return Err(Failure::usage(anyhow!(

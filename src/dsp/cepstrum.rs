@@ -2,6 +2,8 @@
 
 use std::f64::consts::PI;
 
+use super::wide::wide;
+
 /// Cepstral coefficients a feature: c0…c19.
 pub const CEPSTRA: usize = 20;
 
@@ -31,8 +33,14 @@ impl Dct {
 
     /// Writes as many coefficients of `x` as fit into `out`.
     pub fn apply(&self, x: &[f64], out: &mut [f64]) {
+        apply(&self.matrix, self.outputs, x, out);
+    }
+}
+
+wide! {
+    fn apply(matrix: &[f64], outputs: usize, x: &[f64], out: &mut [f64]) {
         out.fill(0.0);
-        for (x, row) in x.iter().zip(self.matrix.chunks_exact(self.outputs)) {
+        for (x, row) in x.iter().zip(matrix.chunks_exact(outputs)) {
             for (c, m) in out.iter_mut().zip(row) {
                 *c += m * x;
             }

@@ -2,16 +2,17 @@
 
 use ndarray::Array2;
 
-use super::filterbank::{Filterbank, MELS};
+use super::filterbank::{Filterbank, LOG_FLOOR, MELS};
 use super::framer::Framer;
-use super::spectrum::{BINS, HOP, PowerSpectrum, WINDOW, frames};
+use super::spectrum::{BINS, HOP, Spectrum, WINDOW, frames};
 
 /// Streaming log-mel: the frames of a signal do not depend on how it was cut into chunks.
 pub struct Fbank {
     framer: Framer,
-    spectrum: PowerSpectrum,
+    spectrum: Spectrum,
     bank: Filterbank,
     power: [f64; BINS],
+    energies: [f64; MELS],
 }
 
 impl Fbank {
@@ -19,9 +20,10 @@ impl Fbank {
     pub fn new() -> Self {
         Self {
             framer: Framer::new(WINDOW, HOP),
-            spectrum: PowerSpectrum::new(),
+            spectrum: Spectrum::new(),
             bank: Filterbank::log_mel(),
             power: [0.0; BINS],
+            energies: [0.0; MELS],
         }
     }
 
@@ -30,7 +32,9 @@ impl Fbank {
     pub fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
         self.framer.push(samples, |frame| {
             self.spectrum.power(frame, &mut self.power);
-            out.extend(self.bank.log_energies(&self.power).map(|e| e as f32));
+            self.bank
+                .log_energies(&self.power, LOG_FLOOR, &mut self.energies);
+            out.extend(self.energies.iter().map(|e| *e as f32));
         });
     }
 

@@ -5,6 +5,7 @@
 //! arithmetic is `f64` inside: beside a loud tone, an `f32` transform buries quiet bands under its own rounding noise,
 //! which the logarithm then shows.
 
+mod cepstral;
 mod cepstrum;
 mod cqt;
 mod fbank;
@@ -13,10 +14,15 @@ mod fine;
 mod framer;
 mod kaldi;
 mod key;
+mod log;
+mod pitch;
 mod spectral;
 mod spectrum;
+mod stft;
 mod tempo;
+mod wide;
 
+pub use cepstral::{Cepstra, CepstraStream, cepstra};
 pub use cepstrum::{CEPSTRA, Dct, delta, normalise};
 pub use cqt::{CQT_BINS, Cqt};
 pub use fbank::{Fbank, fbank};
@@ -26,6 +32,8 @@ pub use filterbank::{
 pub use fine::{FINE_BANDS, FINE_DIM, FineStructure};
 pub use kaldi::{KaldiFbank, KaldiOptions, kaldi_fbank};
 pub use key::{Key, key};
-pub use spectral::{Cepstra, SPECTRAL_DIM, SpectralView};
-pub use spectrum::{BINS, HOP, N_FFT, PowerSpectrum, SAMPLE_RATE, WINDOW, frames};
+pub use pitch::{Pitch, PitchError, PitchOptions, PitchTracker, pitch};
+pub use spectral::{SPECTRAL_DIM, SpectralView};
+pub use spectrum::{BINS, HOP, N_FFT, SAMPLE_RATE, Spectrum, WINDOW, frames};
+pub use stft::{Complex, Stft, StftError, StftOptions};
 pub use tempo::{Tempo, tempo};

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
 
+use super::wide::wide;
+
 /// Hz. Nothing behind the frontend knows another rate.
 pub const SAMPLE_RATE: u32 = 16_000;
 /// Samples a frame: 25 ms.
@@ -26,21 +28,26 @@ pub const fn frames(samples: usize) -> usize {
     }
 }
 
-/// Power spectrum of one frame. Owns its plan and buffers: no allocation after `new`.
-pub struct PowerSpectrum {
+/// Spectrum of one frame. Owns its plan and buffers: no allocation after `new`.
+pub struct Spectrum {
     fft: Arc<dyn RealToComplex<f64>>,
-    window: [f64; WINDOW],
+    window: Vec<f64>,
     input: Vec<f64>,
     output: Vec<Complex<f64>>,
     scratch: Vec<Complex<f64>>,
 }
 
-impl PowerSpectrum {
-    /// Plans the transform.
+impl Spectrum {
+    /// That of the features: a Hann window of [`WINDOW`] samples, [`N_FFT`] points.
     pub fn new() -> Self {
-        let fft = RealFftPlanner::<f64>::new().plan_fft_forward(N_FFT);
+        Self::with_window((0..WINDOW).map(|n| hann(n, WINDOW)).collect(), N_FFT)
+    }
+
+    /// Plans a transform of `points`, at least as many as the window has.
+    pub(super) fn with_window(window: Vec<f64>, points: usize) -> Self {
+        let fft = RealFftPlanner::<f64>::new().plan_fft_forward(points);
         Self {
-            window: std::array::from_fn(|n| hann(n, WINDOW)),
+            window,
             input: fft.make_input_vec(),
             output: fft.make_output_vec(),
             scratch: fft.make_scratch_vec(),
@@ -48,30 +55,49 @@ impl PowerSpectrum {
         }
     }
 
-    /// Writes `|X_k|²` of the first [`WINDOW`] samples of `frame` to `power`, unnormalised. A shorter frame is
+    /// `X_k` of the samples of `frame` that the window covers, `points/2 + 1` values, unnormalised. A shorter frame is
     /// zero-padded.
-    pub fn power(&mut self, frame: &[f32], power: &mut [f64; BINS]) {
-        // The transform uses its input as scratch, so the padding has to be written every time.
-        self.input.fill(0.0);
-        for ((x, s), w) in self.input.iter_mut().zip(frame).zip(&self.window) {
-            *x = f64::from(*s) * w;
-        }
+    pub fn complex(&mut self, frame: &[f32]) -> &[Complex<f64>] {
+        self.complex_of(|window, input| weigh(frame, window, input))
+    }
+
+    /// Writes `|X_k|²` to `power` and returns `X_k`.
+    pub fn power(&mut self, frame: &[f32], power: &mut [f64]) -> &[Complex<f64>] {
+        let spectrum = self.complex(frame);
+        squares(spectrum, power);
+        spectrum
+    }
+
+    /// `X_k` of what `fill` makes of the window, into as many values.
+    pub(super) fn complex_of(&mut self, fill: impl FnOnce(&[f64], &mut [f64])) -> &[Complex<f64>] {
+        // The transform uses its input as scratch, so all of it has to be written every time.
+        let (input, padding) = self.input.split_at_mut(self.window.len());
+        fill(&self.window, input);
+        padding.fill(0.0);
         let done =
             self.fft
                 .process_with_scratch(&mut self.input, &mut self.output, &mut self.scratch);
         debug_assert!(done.is_ok(), "buffers were made by the plan");
-        for (p, x) in power.iter_mut().zip(&self.output) {
-            *p = x.norm_sqr();
-        }
-    }
-
-    /// The complex spectrum that the last power was of, [`BINS`] values.
-    pub fn complex(&self) -> &[Complex<f64>] {
         &self.output
     }
 }
 
-impl Default for PowerSpectrum {
+wide! {
+    fn weigh(frame: &[f32], window: &[f64], out: &mut [f64]) {
+        for ((x, s), w) in out.iter_mut().zip(frame).zip(window) {
+            *x = f64::from(*s) * w;
+        }
+        out[frame.len().min(window.len())..].fill(0.0);
+    }
+
+    pub(super) fn squares(spectrum: &[Complex<f64>], power: &mut [f64]) {
+        for (p, x) in power.iter_mut().zip(spectrum) {
+            *p = x.re * x.re + x.im * x.im;
+        }
+    }
+}
+
+impl Default for Spectrum {
     fn default() -> Self {
         Self::new()
     }
@@ -100,7 +126,7 @@ mod tests {
     fn power_obeys_parseval() {
         let frame: Vec<f32> = (0..WINDOW).map(|n| (n as f32 * 0.37).sin() * 0.5).collect();
         let mut power = [0.0; BINS];
-        PowerSpectrum::new().power(&frame, &mut power);
+        Spectrum::new().power(&frame, &mut power);
         let energy: f64 = (0..WINDOW)
             .map(|n| (f64::from(frame[n]) * hann(n, WINDOW)).powi(2))
             .sum();
@@ -115,7 +141,7 @@ mod tests {
             .map(|n| (TAU * (bin * n) as f64 / N_FFT as f64).sin() as f32)
             .collect();
         let mut power = [0.0; BINS];
-        PowerSpectrum::new().power(&frame, &mut power);
+        Spectrum::new().power(&frame, &mut power);
         let peak = (0..BINS).max_by(|a, b| power[*a].total_cmp(&power[*b]));
         assert_eq!(peak, Some(bin));
         // Amplitude of a windowed sine: half the window's sum, which is WINDOW/2.

@@ -1,0 +1,24 @@
+"""Hidden states from the raw waveform by implementations that are not ours: what a pack is compared with.
+
+transformers' feature extractor and networks; for BEATs PyPI's speechbrain with torchaudio's Kaldi fbank; for SPEAR PyPI's zipformer with the same fbank.
+"""
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoModel, HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+
+
+@torch.no_grad()
+def transformers(folder, signal, rate):
+    """[layers, frames, dim] of WavLM, HuBERT, wav2vec 2.0 and MERT."""
+    c = json.loads((Path(folder) / "config.json").read_text())
+    if c["model_type"] == "mert_model":
+        net = HubertModel(HubertConfig(**{k: v for k, v in c.items() if k not in ("model_type", "dtype", "transformers_version", "auto_map")}))
+        w = torch.load(Path(folder) / "pytorch_model.bin", map_location="cpu")
+        new = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+        net.load_state_dict({next((k.replace(o, n) for o, n in new.items() if k.endswith(o)), k): v for k, v in w.items()})
+    else:
+        net = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    x = Wav2Vec2FeatureExtractor.from_pretrained(folder, local_files_only=True)(signal, sampling_rate=rate, return_tensors="pt").input_values
+    return torch.stack(net.eval()(x, output_hidden_states=True).hidden_states)[:, 0].numpy()

@@ -5,6 +5,9 @@ Weights are larger than at initialisation, so that attention, relative positions
 import json
 
 import torch
+
+from . import beats as network
+
 from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model, WavLMConfig, WavLMModel
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64, "conv_dim": [16] * 7, "num_conv_pos_embeddings": 32,
@@ -73,3 +76,26 @@ def mert(folder, size, normalise=False, seed=2, **more):
     torch.save({rename(k): v for k, v in model.state_dict().items()}, folder / "pytorch_model.bin")
     preprocessor(folder, 24000, normalise)
     readme(folder, "cc0-1.0")
+
+
+BEATS = {"deep_norm": True, "relative_position_embedding": True, "gru_rel_pos": True, "max_distance": 800, "layer_wise_gradient_decay_ratio": 0.6}  # iter3
+BEATS_TINY = {"embed_dim": 16, "encoder_layers": 3, "encoder_embed_dim": 32, "encoder_ffn_embed_dim": 64, "encoder_attention_heads": 4, "conv_pos": 32,
+              "conv_pos_groups": 4}
+
+
+def beats(path, size, classes=0, seed=3):
+    """As published: a .pt with `cfg`, `model` (weight norm under its older names) and, where fine-tuned, `label_dict`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cfg = {**network.DEFAULTS, **BEATS, **size, "finetuned_model": classes > 0, "predictor_class": classes or 527}
+    held = {"cfg": cfg, "model": dict(randomise(network.Beats(cfg), seed).state_dict())}
+    held["cfg"] |= {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "encoder_layerdrop": 0.05, "dropout_input": 0.0}
+    v = held["model"].pop("encoder.pos_conv.0.weight")
+    g = 1.5 * v.norm(dim=(0, 1), keepdim=True)
+    held["model"] |= {"encoder.pos_conv.0.weight_g": g, "encoder.pos_conv.0.weight_v": v}
+    if classes:
+        tags = randomise(network.Tags(cfg["encoder_embed_dim"], classes), seed + 1)
+        held["model"] |= dict(tags.state_dict())
+        held["label_dict"] = {i: f"/m/random{i}" for i in range(classes)}
+        held["cfg"]["predictor_dropout"] = 0.0
+    torch.save(held, path)
+    readme(path.parent, "cc0-1.0")

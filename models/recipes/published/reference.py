@@ -22,3 +22,14 @@ def transformers(folder, signal, rate):
         net = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     x = Wav2Vec2FeatureExtractor.from_pretrained(folder, local_files_only=True)(signal, sampling_rate=rate, return_tensors="pt").input_values
     return torch.stack(net.eval()(x, output_hidden_states=True).hidden_states)[:, 0].numpy()
+
+
+@torch.no_grad()
+def beats(path, signal):
+    """([layers, tokens, dim], class probabilities or None) by speechbrain."""
+    from speechbrain.lobes.models.beats import BEATs
+
+    net = BEATs(str(path), freeze=True, output_all_hiddens=True)
+    out = net(torch.tensor(signal)[None], torch.ones(1))
+    states = out[0] if isinstance(out[0], torch.Tensor) else torch.stack(out[0])
+    return states.transpose(1, 2)[:, 0].numpy(), out[1][0].numpy() if len(out) > 1 else None

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import export, export_beats, export_mert, export_transformers
+from .. import export, export_beats, export_mert, export_spear, export_transformers
 from ..common.signal import test_signal
 from . import pack, probes, random_models, reference
 
@@ -77,6 +77,10 @@ def main():
         export_beats.write(PACKS / "beats", about("beats"), at, PACKS / "tiny")
         x = signal(SECONDS, 16000)
         golden(PACKS / "beats", 16000, x, reference.beats(at, x)[0])
+
+        random_models.spear(work / "spear", random_models.SPEAR_TINY)
+        export_spear.write(PACKS / "spear", about("spear"), work / "spear", PACKS / "tiny")
+        golden(PACKS / "spear", 16000, x, reference.spear(work / "spear", x))
     for p in sorted(PACKS.glob("*/*")):
         print(p.relative_to(PACKS), p.stat().st_size)
 

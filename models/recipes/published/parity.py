@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from .. import export, export_beats, export_mert, export_transformers
+from .. import export, export_beats, export_mert, export_spear, export_transformers
 from . import pack, random_models, reference
 from .fixtures import about, signal
 
@@ -40,12 +40,20 @@ def of_beats(work, full, vad):
     return 16000, worst, x, reference.beats(at, x)[0]
 
 
+def of_spear(work, full, vad):
+    random_models.spear(work / "checkpoint", random_models.SPEAR if full else random_models.SPEAR_TINY)
+    worst = export_spear.write(work / "pack", about("parity"), work / "checkpoint", vad)
+    x = signal(SECONDS, 16000)
+    return 16000, worst, x, reference.spear(work / "checkpoint", x)
+
+
 def family(kind, **more):
     return lambda work, full, vad: of_transformers(export_transformers, lambda at, size: random_models.transformers(at, kind, {**size, **more}), work, full, vad)
 
 
 FAMILIES = {"wavlm": family("wavlm"), "hubert": family("hubert"), "wav2vec2": family("wav2vec2"), "wav2vec2-pre-norm": family("wav2vec2", **random_models.PRE_NORM),
-            "mert": lambda work, full, vad: of_transformers(export_mert, random_models.mert, work, full, vad), "beats": of_beats}
+            "mert": lambda work, full, vad: of_transformers(export_mert, random_models.mert, work, full, vad), "beats": of_beats,
+            "spear": of_spear}
 
 
 def ask(program, folder, rate, x, hidden):

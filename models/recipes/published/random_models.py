@@ -3,6 +3,7 @@
 Weights are larger than at initialisation, so that attention, relative positions and gates show in the hidden states.
 """
 import json
+import shutil
 
 import torch
 
@@ -20,7 +21,7 @@ GATES = ("gru_rel_pos", "grep_")
 
 
 @torch.no_grad()
-def randomise(model, seed):
+def randomise(model, seed, gain=1.5):
     g = torch.Generator().manual_seed(seed)
     normal = lambda p: torch.randn(p.shape, generator=g)
     for name, p in model.named_parameters():
@@ -36,7 +37,7 @@ def randomise(model, seed):
         elif p.ndim >= 2 and leaf in ("weight_g", "original0"):
             p.copy_(1 + 0.2 * normal(p).abs())
         elif p.ndim >= 2:
-            p.copy_(normal(p) * 1.5 / p[0].numel() ** 0.5)
+            p.copy_(normal(p) * gain / p[0].numel() ** 0.5)
         elif leaf == "weight":
             p.copy_(1 + 0.2 * normal(p))
         else:
@@ -99,3 +100,26 @@ def beats(path, size, classes=0, seed=3):
         held["cfg"]["predictor_dropout"] = 0.0
     torch.save(held, path)
     readme(path.parent, "cc0-1.0")
+
+
+# base: twelve layers of 512; the lists that are not published are the large model's, scaled
+SPEAR = {"num_mel_bins": 128, "pos_dim": 48, "output_downsampling_factor": 1, "downsampling_factor": "1,2,4,8,4,2,1", "num_encoder_layers": "1,2,3,3,1,1,1",
+         "feedforward_dim": ",".join(["1536"] * 7), "encoder_dim": ",".join(["512"] * 7), "cnn_module_kernel": "31,31,15,15,15,31,31",
+         "num_heads": ",".join(["8"] * 7), "causal": False}
+SPEAR_TINY = {**SPEAR, "num_mel_bins": 16, "pos_dim": 16, "downsampling_factor": "1,2,4,1", "num_encoder_layers": "1,2,1,1", "feedforward_dim": "16,16,16,16",
+              "encoder_dim": "16,16,16,16", "cnn_module_kernel": "7,7,3,7", "num_heads": "2,2,2,2"}
+
+
+def spear(folder, size, seed=5):
+    """The folder with modelling code (spear_stand_in.py) and weights."""
+    from safetensors.torch import save_file
+
+    from . import spear_stand_in
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(spear_stand_in.__file__, folder / "modeling_spear.py")
+    auto = {"AutoConfig": "modeling_spear.SpearConfig", "AutoModel": "modeling_spear.SpearModel"}
+    (folder / "config.json").write_text(json.dumps({**size, "model_type": "spear", "auto_map": auto}))
+    model = randomise(spear_stand_in.SpearModel(spear_stand_in.SpearConfig(**size)), seed, gain=0.8)  # products of projections: larger weights make it chaotic
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
+    readme(folder, "cc0-1.0")

@@ -33,3 +33,16 @@ def beats(path, signal):
     out = net(torch.tensor(signal)[None], torch.ones(1))
     states = out[0] if isinstance(out[0], torch.Tensor) else torch.stack(out[0])
     return states.transpose(1, 2)[:, 0].numpy(), out[1][0].numpy() if len(out) > 1 else None
+
+
+@torch.no_grad()
+def spear(folder, signal):
+    """[layers, frames, dim] by the folder's code; what enters the first layer first, as in every pack."""
+    from .. import export_spear
+
+    model = export_spear.theirs(Path(folder))[0]
+    seen = []
+    hook = model.model.model.encoder_embed.register_forward_hook(lambda m, args, out: seen.append(out[0]))
+    states = model(torch.tensor(signal)[None], torch.tensor([len(signal)]))["hidden_states"]
+    hook.remove()
+    return torch.cat([seen[0], *states]).numpy()

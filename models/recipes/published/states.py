@@ -2,6 +2,7 @@
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+from transformers.models.hubert.modeling_hubert import HubertEncoderLayer
 
 
 class States(nn.Module):
@@ -19,21 +20,17 @@ class States(nn.Module):
         return torch.stack(self.model(waveform, output_hidden_states=True).hidden_states, 1)
 
 
-class DeepNorm(nn.Module):
-    """A post-norm layer whose residual branch is scaled by (2 · layers)^¼. MERT's attention relaxation is not here: it divides the scores, takes
-    their maximum off and multiplies again, which softmax does not see."""
+class DeepNorm(HubertEncoderLayer):
+    """A post-norm layer whose residual is scaled by (2 · layers)^¼. MERT's attention relaxation is not here: it divides the scores, takes their
+    maximum off and multiplies again, which softmax does not see."""
 
-    def __init__(self, layer, layers):
-        super().__init__()
-        self.layer, self.alpha = layer, (2.0 * layers) ** 0.25
-
-    def forward(self, x, attention_mask=None, output_attentions=False, **_):
-        l = self.layer
-        x = l.layer_norm(self.alpha * x + l.attention(x, attention_mask=attention_mask)[0])
-        return l.final_layer_norm(self.alpha * x + l.feed_forward(x)), None
+    def forward(self, hidden_states, attention_mask=None, **more):
+        alpha = (2.0 * self.attention.config.num_hidden_layers) ** 0.25
+        x = self.layer_norm(alpha * hidden_states + self.attention(hidden_states, attention_mask=attention_mask, **more)[0])
+        return self.final_layer_norm(alpha * x + self.feed_forward(x))
 
 
 def deep_norm(model):
-    n = len(model.encoder.layers)
-    model.encoder.layers = nn.ModuleList(DeepNorm(l, n) for l in model.encoder.layers)
+    for layer in model.encoder.layers:
+        layer.__class__ = DeepNorm  # same weights; transformers collects the states of HubertEncoderLayer and what derives from it
     return model

@@ -107,14 +107,18 @@ def export_one(name, net, folder):
     return {**r, "parity": worst, "known_answer": answer(s, {i: known_input(i) for i in inputs}), "parameters": nets.parameters(net)}
 
 
-def quantise(folder):
-    """The encoder with 8-bit weights and activations quantised as they come; matrix products only."""
+def to_int8(path, out):
+    """8-bit weights and activations quantised as they come; matrix products only."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    path = Path(folder) / "encoder.int8.onnx"
-    quantize_dynamic(Path(folder) / "encoder.onnx", path, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul", "Gemm"])
-    for node in onnx.load(path).graph.node:
+    quantize_dynamic(path, out, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul", "Gemm"])
+    for node in onnx.load(out).graph.node:
         assert node.domain in ("", "ai.onnx"), node.domain
+
+
+def quantise(folder):
+    path = Path(folder) / "encoder.int8.onnx"
+    to_int8(Path(folder) / "encoder.onnx", path)
     return {**fingerprint(path), "known_answer": answer(session(path), {"fbank": known_input("fbank")})}
 
 

@@ -80,9 +80,9 @@ def build(folder, tolerance=1e-3):
     return spear.Spear(tried[name][0], net, names).eval(), names, c
 
 
-def write(out, about, folder, vad="models/default"):
+def write(out, about, folder, vad="models/default", int8=False):
     net, names, c = build(folder)
-    return pack.write(out, about, net, dict(spear.FRONT), len(names), max(net.net.dims), 50.0, vad)
+    return pack.write(out, about, net, dict(spear.FRONT), len(names), max(net.net.dims), 50.0, vad, int8=int8)
 
 
 def main():
@@ -91,7 +91,7 @@ def main():
     if not a.trust_remote_code:
         raise SystemExit(f"{a.checkpoint}: this recipe runs the Python code in that folder; read it, then give --trust-remote-code")
     about = checkpoint.about(a, "SPEAR, speech and audio encoder", "see the model's own page")
-    print(f"the checkpoint's own code against ours: within 1e-3; ONNX: {write(a.out, about, a.checkpoint, a.vad):.1e}")
+    print(f"the checkpoint's own code against ours: within 1e-3; ONNX: {write(a.out, about, a.checkpoint, a.vad, a.int8):.1e}")
 
 
 if __name__ == "__main__":

@@ -68,10 +68,6 @@ def onnx_file(net, path, feeds, known, output, dynamic, tolerance=1e-4):
     names = list(known)
     export.to_onnx(net, (torch.tensor(v) for v in known.values()), path, names, output, dynamic)
     tidy(path)
-    if path.stat().st_size > LIMIT:
-        size = path.stat().st_size
-        path.unlink()
-        raise SystemExit(f"{path.name} has {size / 2**20:.0f} MiB; the daemon reads files of up to {LIMIT // 2**20} MiB: take the base size of this model")
     s = export.session(path)
     worst = max(export.compare(net, s, f) for f in feeds)
     if not worst <= tolerance:
@@ -82,7 +78,8 @@ def onnx_file(net, path, feeds, known, output, dynamic, tolerance=1e-4):
     return {"file": path.name, "sha256": f["sha256"]}, {"output": export.answer(s, known)}, worst
 
 
-def encoder(net, out, front, layers, dim, frame_rate):
+def encoder(net, out, front, layers, dim, frame_rate, int8):
+    """[encoder] of the manifest. int8: 8-bit matrix products beside the file, or in its place where it is too large for the daemon."""
     name, known = known_input(front)
     rng = np.random.default_rng(0)
     feeds = []
@@ -90,13 +87,31 @@ def encoder(net, out, front, layers, dim, frame_rate):
         shape = (batch, length, *known.shape[2:])
         feeds.append({name: (rng.normal(size=shape) * np.abs(known).max()).astype(np.float32)})
     dynamic = {name: {0: "batch", 1: name + "_time"}, "hidden": {0: "batch", 2: "hidden_time"}}
-    file, known_answer, worst = onnx_file(net, out / "encoder.onnx", feeds, {name: known}, "hidden", dynamic)
+    path = out / "encoder.onnx"
+    file, known_answer, worst = onnx_file(net, path, feeds, {name: known}, "hidden", dynamic)
     with torch.no_grad():
         shape = tuple(net(torch.tensor(known)).shape)
     expected = (1, layers, vectors(front, 3 * front["sample_rate"]), dim)
     if shape != expected:
         raise SystemExit(f"the encoder gives hidden states {shape} for 3 s, expected {expected}: its front end is not the one that {front} tells")
-    return {**file, "layers": layers, "dim": dim, "frame_rate": float(frame_rate), "input": front, "known_answer": known_answer}, worst
+    told = {**file, "layers": layers, "dim": dim, "frame_rate": float(frame_rate), "input": front, "known_answer": known_answer}
+    large = path.stat().st_size > LIMIT
+    if int8:
+        small = out / "encoder.int8.onnx"
+        export.to_int8(path, small)
+        s, f = export.session(small), export.fingerprint(small)
+        known_answer = {"output": export.answer(s, {name: known}), "tolerance": 0.05}
+        print(f"{small.name}: {f['megabytes']} MB, against PyTorch {export.compare(net, s, {name: known}):.1e}")
+        if large:
+            told |= {"file": small.name, "sha256": f["sha256"], "known_answer": known_answer}
+        else:
+            told["int8"] = {"file": small.name, "sha256": f["sha256"], "known_answer": known_answer}
+    if large:
+        size = path.stat().st_size
+        path.unlink()
+        if not int8:
+            raise SystemExit(f"{path.name} has {size / 2**20:.0f} MiB, the daemon reads files of up to {LIMIT // 2**20} MiB: give --int8, or take the base size")
+    return told, worst
 
 
 def head(net, path, known_hidden, output):
@@ -114,12 +129,12 @@ def known_hidden(m):
     return wave((1, m["layers"], vectors(front, 3 * front["sample_rate"]), m["dim"]), 1.0)
 
 
-def write(out, about, net, front, layers, dim, frame_rate, vad="models/default", sound=None, extra=lambda out, encoder: ""):
+def write(out, about, net, front, layers, dim, frame_rate, vad="models/default", sound=None, extra=lambda out, encoder: "", int8=False):
     """The whole pack. about: name, version, licence, description, data. sound: (network, classes). extra: more tables, e.g. probes."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     net.eval()
-    e, worst = encoder(net, out, front, layers, dim, frame_rate)
+    e, worst = encoder(net, out, front, layers, dim, frame_rate, int8)
     v = tomllib.loads((Path(vad) / "pack.toml").read_text())["vad"]
     shutil.copyfile(Path(vad) / v["file"], out / v["file"])
     text = "# Written by models/recipes/published; docs/pack.md is the contract, docs/encoders.md says where the weights come from.\nschema = 1\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-LICENCES = "WavLM, HuBERT, wav2vec 2.0, BEATs: see the model's own page; MERT: CC-BY-NC-4.0; SPEAR: Apache-2.0"
+LICENCES = "HuBERT, wav2vec 2.0, SPEAR: Apache-2.0; MERT: CC-BY-NC-4.0; BEATs: MIT; WavLM: see docs/encoders.md"
 
 
 def arguments(doc, *more):

@@ -60,7 +60,8 @@ def build(folder, tolerance=1e-3):
     tried = {str(f): (spear.KaldiFbank(c["num_mel_bins"], **f), f) for f in spear.FRONT_ENDS}
     name, worst = spear.closest({k: f(x[None]) for k, (f, _) in tried.items()}, mels)
     if worst > tolerance:
-        raise SystemExit(f"{folder}: its log-mel {tuple(mels.shape)} is none of those this recipe knows (nearest differs by {worst:.1e}): report the model's name")
+        raise SystemExit(f"{folder}: its log-mel {tuple(mels.shape)} is none of those that this recipe knows (nearest differs by {worst:.1e}): "
+                         f"report the model's name")
     try:
         net = spear.network(c, weights)
     except (KeyError, RuntimeError) as e:

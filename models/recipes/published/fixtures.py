@@ -32,8 +32,8 @@ def about(name):
 
 def golden(folder, rate, x, hidden):
     np.concatenate([x.ravel(), hidden.ravel()]).astype("<f4").tofile(folder / "golden.f32")
-    told = {"sample_rate": rate, "file": "golden.f32", "dtype": "f32 little endian", "seconds": SECONDS, "signal": "models/recipes/common/signal.py, rounded to 16 bits",
-            "reference": "models/recipes/published/reference.py", "axes": "hidden: layers, vectors, dim",
+    told = {"sample_rate": rate, "file": "golden.f32", "dtype": "f32 little endian", "seconds": SECONDS,
+            "signal": "models/recipes/common/signal.py, rounded to 16 bits", "reference": "models/recipes/published/reference.py", "axes": "hidden: layers, vectors, dim",
             "arrays": {"signal": {"offset": 0, "shape": list(x.shape)}, "hidden": {"offset": x.size, "shape": list(hidden.shape)}}}
     (folder / "golden.json").write_text(json.dumps(told, indent=1) + "\n")
 
@@ -53,8 +53,8 @@ def of_transformers(recipe, checkpoint, name, extra=lambda out, encoder: ""):
 def music(out, encoder):
     """A probe of each kind."""
     text = ""
-    for i, (name, kind, labels, wide) in enumerate((("genre", "choice", ["blues", "classical", "jazz"], 8), ("mood", "tags", ["calm", "dark", "happy", "loud"], 0),
-                                                    ("tempo", "value", ["bpm"], 0))):
+    kinds = ("genre", "choice", ["blues", "classical", "jazz"], 8), ("mood", "tags", ["calm", "dark", "happy", "loud"], 0), ("tempo", "value", ["bpm"], 0)
+    for i, (name, kind, labels, wide) in enumerate(kinds):
         p = random_models.randomise(probes.Probe(kind, encoder["layers"], encoder["dim"], len(labels), wide), 10 + i)
         text += probes.table(out, encoder, name, p, labels)
     return text

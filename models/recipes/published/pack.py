@@ -118,14 +118,16 @@ def encoder(net, out, front, layers, dim, frame_rate, int8):
         size = path.stat().st_size
         path.unlink()
         if not int8:
-            raise SystemExit(f"{path.name} has {size / 2**20:.0f} MiB, the daemon reads files of up to {LIMIT // 2**20} MiB: give --int8, or take the base size")
+            raise SystemExit(f"{path.name} has {size / 2**20:.0f} MiB, the daemon reads files of up to {LIMIT // 2**20} MiB: "
+                             f"give --int8, or take the base size")
     return told, worst
 
 
 def head(net, path, known_hidden, output):
     """A network on the hidden states: lines for the manifest."""
     rng = np.random.default_rng(1)
-    feeds = [{"hidden": rng.normal(size=(b, known_hidden.shape[1], n, known_hidden.shape[3])).astype(np.float32)} for b, n in ((1, known_hidden.shape[2]), (2, 40))]
+    _, layers, n, dim = known_hidden.shape
+    feeds = [{"hidden": rng.normal(size=shape).astype(np.float32)} for shape in ((1, layers, n, dim), (2, layers, 40, dim))]
     dynamic = {"hidden": {0: "batch", 2: "hidden_time"}, output: {0: "batch"}}
     file, known_answer, _ = onnx_file(net, path, feeds, {"hidden": known_hidden}, output, dynamic)
     return {**file, "known_answer": known_answer}

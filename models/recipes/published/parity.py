@@ -48,10 +48,12 @@ def of_spear(work, full, vad):
 
 
 def family(kind, **more):
-    return lambda work, full, vad: of_transformers(export_transformers, lambda at, size: random_models.transformers(at, kind, {**size, **more}), work, full, vad)
+    make = lambda at, size: random_models.transformers(at, kind, {**size, **more})
+    return lambda work, full, vad: of_transformers(export_transformers, make, work, full, vad)
 
 
-FAMILIES = {"wavlm": family("wavlm"), "hubert": family("hubert"), "wav2vec2": family("wav2vec2"), "wav2vec2-pre-norm": family("wav2vec2", **random_models.PRE_NORM),
+FAMILIES = {"wavlm": family("wavlm"), "hubert": family("hubert"), "wav2vec2": family("wav2vec2"),
+            "wav2vec2-pre-norm": family("wav2vec2", **random_models.PRE_NORM),
             "mert": lambda work, full, vad: of_transformers(export_mert, random_models.mert, work, full, vad), "beats": of_beats,
             "spear": of_spear}
 

@@ -3,6 +3,7 @@
 The log-mel is in the graph because SPEAR's mirrors the samples at the clip's ends, where the daemon's Kaldi front end starts within the clip.
 """
 import math
+import re
 
 import numpy as np
 import torch
@@ -82,8 +83,8 @@ def network(c, weights):
     if len(at) != 1:
         raise KeyError(f"expected one {mark}, found {len(at)}")
     told = net.load_state_dict({k[len(at[0]):]: v.float() for k, v in weights.items() if k.startswith(at[0])}, strict=False)
-    unread = [k for k in told.unexpected_keys if k.startswith("encoder") and not k.endswith(("layers.bypass_scale", "downsample_output.bias"))]
-    unread = [k for k in unread if not (k.endswith(".bypass_scale") and k.split(".")[-2].isdigit())]  # a layer's own, which icefall no longer uses
+    unused = lambda k: k.endswith("downsample_output.bias") or re.search(r"layers\.\d+\.bypass_scale$", k)  # the latter is left over in icefall, too
+    unread = [k for k in told.unexpected_keys if k.startswith("encoder") and not unused(k)]
     if told.missing_keys or unread:
         raise KeyError(f"missing {told.missing_keys[:3]}, unknown {unread[:3]}")
     return net.eval()

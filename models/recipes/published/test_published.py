@@ -64,6 +64,32 @@ def test_kaldi_fbank():
         assert got.shape == want.shape and (got - want).abs().max() < 2e-3, (n, got.shape, want.shape, (got - want).abs().max())
 
 
+def test_fine_tuned(work):
+    """A checkpoint with a head: the encoder's weights are found under their prefix."""
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+    whole = random_models.randomise(Wav2Vec2ForCTC(Wav2Vec2Config(**random_models.TINY)), 1)
+    whole.save_pretrained(work)
+    random_models.preprocessor(work, 16000, True)
+    x = torch.randn(1, 8000)
+    with torch.no_grad():
+        want = torch.stack(whole.wav2vec2(x, output_hidden_states=True).hidden_states, 1)
+        assert (export_transformers.build(work)[0](x) - want).abs().max() < 1e-4
+
+
+def test_longer_than_exported(work):
+    """Relative positions of 20 s, where the file was traced and compared on 3."""
+    at = work / "b" / "b.pt"
+    random_models.beats(at, random_models.BEATS_TINY)
+    random_models.transformers(work / "w", "wavlm", random_models.TINY)
+    random_models.spear(work / "s", random_models.SPEAR_TINY)
+    x = 0.1 * torch.randn(1, 320000)
+    for name, net, x in (("beats", export_beats.build(at)[0], torch.randn(1, 1998, 128)), ("wavlm", export_transformers.build(work / "w")[0], x),
+                         ("spear", export_spear.build(work / "s")[0], x)):
+        s = export.session(PACKS / name / "encoder.onnx")  # the same weights: the fixtures' seeds
+        assert export.compare(net, s, {s.get_inputs()[0].name: x.numpy()}) < 2e-4, name
+
+
 def test_deep_norm(work):
     """The residual's scale against the formula written out, and that attention relaxation is nothing that softmax sees."""
     random_models.mert(work / "m", random_models.TINY, deepnorm=True, attention_relax=32.0)

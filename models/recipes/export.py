@@ -56,17 +56,42 @@ def session(path):
     return ort.InferenceSession(str(path), o, providers=["CPUExecutionProvider"])
 
 
-def export_one(name, net, folder):
-    inputs, output = NAMES[name]
-    args = tuple(torch.tensor(known_input(i)) for i in inputs)
-    path = Path(folder) / f"{name}.onnx"
-    torch.onnx.export(net, args, str(path), opset_version=17, dynamo=False, input_names=inputs, output_names=[output],
-                      dynamic_axes={n: axes(n) for n in inputs + [output]})
+def to_onnx(net, args, path, inputs, output, dynamic):
+    """Exports with dynamic axes and checks what docs/pack.md asks of a graph."""
+    torch.onnx.export(net, tuple(args), str(path), opset_version=17, dynamo=False, input_names=inputs, output_names=[output], dynamic_axes=dynamic)
     m = onnx.load(path)
     onnx.checker.check_model(m)
     for node in m.graph.node:
         assert node.domain in ("", "ai.onnx"), node.domain
         assert not any(a.name == "auto_pad" and a.s != b"NOTSET" for a in node.attribute), "auto_pad"
+
+
+def difference(got, want):
+    """The largest difference; above 1 it counts relative to the value."""
+    assert got.shape == want.shape, (got.shape, want.shape)
+    return float((np.abs(got - want) / np.maximum(1, np.abs(want))).max())
+
+
+def compare(net, s, feed):
+    """The largest difference between PyTorch and ONNX Runtime on these inputs."""
+    with torch.no_grad():
+        want = net(*(torch.tensor(v) for v in feed.values())).numpy()
+    return difference(s.run(None, feed)[0], want)
+
+
+def fingerprint(path):
+    data = Path(path).read_bytes()
+    return {"sha256": hashlib.sha256(data).hexdigest(), "megabytes": round(len(data) / 1e6, 2)}
+
+
+def answer(s, feed):
+    return [float(v) for v in s.run(None, feed)[0].ravel()[:8]]
+
+
+def export_one(name, net, folder):
+    inputs, output = NAMES[name]
+    path = Path(folder) / f"{name}.onnx"
+    to_onnx(net, (torch.tensor(known_input(i)) for i in inputs), path, inputs, output, {n: axes(n) for n in inputs + [output]})
     s = session(path)
     rng = np.random.default_rng(0)
     worst = 0.0
@@ -75,29 +100,26 @@ def export_one(name, net, folder):
         for i in inputs:
             k = np.repeat(known_input(i, frames), batch, 0)
             feed[i] = (k + rng.normal(size=k.shape)).astype(np.float32)
-        with torch.no_grad():
-            want = net(*(torch.tensor(v) for v in feed.values())).numpy()
-        got = s.run(None, feed)[0]
-        assert got.shape == want.shape, (name, got.shape, want.shape)
-        worst = max(worst, float((np.abs(got - want) / np.maximum(1, np.abs(want))).max()))
+        worst = max(worst, compare(net, s, feed))
     assert worst <= 1e-4, (name, worst)
-    answer = s.run(None, {i: known_input(i) for i in inputs})[0].ravel()[:8]
-    data = path.read_bytes()
-    print(f"{name}: {nets.parameters(net)} parameters, {len(data) / 1e6:.2f} MB, parity {worst:.1e}")
-    return {"sha256": hashlib.sha256(data).hexdigest(), "megabytes": round(len(data) / 1e6, 2), "parity": worst, "known_answer": [float(v) for v in answer],
-            "parameters": nets.parameters(net)}
+    r = fingerprint(path)
+    print(f"{name}: {nets.parameters(net)} parameters, {r['megabytes']} MB, parity {worst:.1e}")
+    return {**r, "parity": worst, "known_answer": answer(s, {i: known_input(i) for i in inputs}), "parameters": nets.parameters(net)}
+
+
+def to_int8(path, out):
+    """8-bit weights and activations quantised as they come; matrix products only."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(path, out, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul", "Gemm"])
+    for node in onnx.load(out).graph.node:
+        assert node.domain in ("", "ai.onnx"), node.domain
 
 
 def quantise(folder):
-    """The encoder with 8-bit weights and activations quantised as they come; matrix products only."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
     path = Path(folder) / "encoder.int8.onnx"
-    quantize_dynamic(Path(folder) / "encoder.onnx", path, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul", "Gemm"])
-    for node in onnx.load(path).graph.node:
-        assert node.domain in ("", "ai.onnx"), node.domain
-    answer = session(path).run(None, {"fbank": known_input("fbank")})[0].ravel()[:8]
-    return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "known_answer": [float(v) for v in answer], "megabytes": round(path.stat().st_size / 1e6, 2)}
+    to_int8(Path(folder) / "encoder.onnx", path)
+    return {**fingerprint(path), "known_answer": answer(session(path), {"fbank": known_input("fbank")})}
 
 
 def main():

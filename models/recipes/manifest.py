@@ -7,6 +7,8 @@ from .page import DATA, LICENCE, dig
 
 DESCRIPTION = ("Unified speech and sound encoder with heads on all its layers: speaker verification (L-TDNN), deepfake detection "
                "(SSL and spectral views fused), sounds and music, speech activity")
+FRONT_END = ("\n[audio]\nsample_rate = 16000\nwindow_samples = 48000\n"
+             "\n[fbank]\nmels = 80\nlow_hz = 20.0\nhigh_hz = 7600.0\nwindow = 400\nhop = 160\nn_fft = 512\n")
 
 
 def accuracy(r):
@@ -32,9 +34,7 @@ def toml(r, version):
     measured = lambda n: f"[{n}.accuracy]\n" + "".join(f"{k} = {num(v)}\n" for k, v in tables[n].items())
     scale = lambda n: f"[{n}.calibration]\nslope = {num(dig(r, 'calibration', n, 'slope') or 1.0)}\noffset = {num(dig(r, 'calibration', n, 'offset') or 0.0)}\n"
     text = (f"# Written by models/recipes/export.py; docs/pack.md is the contract, report.json says where each figure comes from.\n"
-            f'schema = 1\nname = "default"\nversion = "{version}"\nlicence = "{LICENCE}"\ndescription = "{DESCRIPTION}"\ndata = "{DATA}"\n'
-            f"\n[audio]\nsample_rate = 16000\nwindow_samples = 48000\n"
-            f"\n[fbank]\nmels = 80\nlow_hz = 20.0\nhigh_hz = 7600.0\nwindow = 400\nhop = 160\nn_fft = 512\n")
+            f'schema = 1\nname = "default"\nversion = "{version}"\nlicence = "{LICENCE}"\ndescription = "{DESCRIPTION}"\ndata = "{DATA}"\n{FRONT_END}')
     text += head("encoder") + f"layers = {nets.LAYERS + 1}\ndim = {nets.DIM}\nframe_rate = 50\n" + answer("encoder")
     if "int8" in r["encoder"]:
         v = r["encoder"]["int8"]

@@ -70,7 +70,7 @@ def entry(net, c, step, spent, run):
 
 
 def main():
-    a = arguments(__doc__, minutes=35.0, lr=6e-4, margin=0.2, threads=2, seed=5, every=12.0, clean=0.35, max_steps=0)
+    a = arguments(__doc__, minutes=75.0, lr=9e-4, margin=0.2, threads=2, seed=5, every=15.0, clean=0.4, max_steps=0)
     torch.manual_seed(a.seed)
     torch.set_num_threads(a.threads)
     work, c = Path(a.work), open_corpus(a)

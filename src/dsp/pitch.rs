@@ -2,7 +2,8 @@
 //! fundamental frequency estimator for speech and music", JASA 2002) gives candidates, a Viterbi search over 100 ms
 //! chooses among them, so that an octave error has to pay for two jumps.
 
-use std::collections::VecDeque;
+mod search;
+
 use std::sync::Arc;
 
 use realfft::num_complex::Complex;
@@ -11,25 +12,17 @@ use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use super::framer::Framer;
 use super::spectrum::{HOP, SAMPLE_RATE, WINDOW, frames};
 use super::tempo::vertex;
+use search::Search;
 
 /// Samples that are compared with themselves later: 32 ms, two periods at 62 Hz.
 const COMPARED: usize = 512;
 /// Candidates a frame at most; one more state is "unvoiced".
 const CANDIDATES: usize = 5;
-const UNVOICED: usize = CANDIDATES;
-/// Frames that a decision waits for those after it.
-const LATENCY: usize = 10;
 /// Mean square of the compared samples below which a frame is silent: −80 dB of full scale.
 const SILENCE: f64 = 1e-8;
 
-/// What a frame without pitch costs; a candidate costs its aperiodicity, 0 to 1.
-const UNVOICED_COST: f64 = 0.35;
 /// What an octave below the highest frequency costs: a signal of period T has period 2T as well.
 const OCTAVE_COST: f64 = 0.02;
-/// What an octave between neighbouring frames costs.
-const JUMP_COST: f64 = 0.7;
-/// What beginning or ending a voiced stretch costs.
-const SWITCH_COST: f64 = 0.15;
 
 /// Where a voice is looked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -309,97 +302,6 @@ impl Candidates {
         {
             *worst = new;
         }
-    }
-}
-
-/// The cheapest way through the candidates, decided [`LATENCY`] frames late.
-struct Search {
-    /// The frames that wait, each with the best state before each of its states.
-    waiting: VecDeque<(Candidates, [usize; CANDIDATES + 1])>,
-    /// Of the ways to each state of the last frame.
-    costs: [f64; CANDIDATES + 1],
-}
-
-impl Search {
-    fn new() -> Self {
-        Self {
-            waiting: VecDeque::with_capacity(LATENCY + 2),
-            costs: [0.0; CANDIDATES + 1],
-        }
-    }
-
-    fn reset(&mut self) {
-        self.waiting.clear();
-    }
-
-    fn push(&mut self, now: Candidates, out: &mut Vec<Pitch>) {
-        let mut costs = [f64::INFINITY; CANDIDATES + 1];
-        let mut origins = [UNVOICED; CANDIDATES + 1];
-        for state in (0..now.count).chain([UNVOICED]) {
-            let own = if state == UNVOICED {
-                UNVOICED_COST
-            } else {
-                now.all[state].cost
-            };
-            costs[state] = own;
-            if let Some((last, _)) = self.waiting.back() {
-                let ways = (0..last.count).chain([UNVOICED]).map(|origin| {
-                    let step = step(last, origin, &now, state);
-                    (origin, self.costs[origin] + step)
-                });
-                if let Some((origin, cost)) = ways.min_by(|a, b| a.1.total_cmp(&b.1)) {
-                    origins[state] = origin;
-                    costs[state] += cost;
-                }
-            }
-        }
-        // Only differences count; without this, a day's sum would lose digits.
-        let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
-        self.costs = costs.map(|cost| cost - least);
-        self.waiting.push_back((now, origins));
-        if self.waiting.len() > LATENCY {
-            let state = self.trace(0);
-            self.decide(state, out);
-        }
-    }
-
-    fn finish(&mut self, out: &mut Vec<Pitch>) {
-        while !self.waiting.is_empty() {
-            let state = self.trace(0);
-            self.decide(state, out);
-        }
-    }
-
-    /// The state of waiting frame `index` on the cheapest way.
-    fn trace(&self, index: usize) -> usize {
-        let mut state = UNVOICED;
-        for (i, cost) in self.costs.iter().enumerate() {
-            if *cost < self.costs[state] {
-                state = i;
-            }
-        }
-        for (_, origins) in self.waiting.iter().skip(index + 1).rev() {
-            state = origins[state];
-        }
-        state
-    }
-
-    /// Lets the first waiting frame go, in `state`.
-    fn decide(&mut self, state: usize, out: &mut Vec<Pitch>) {
-        if let Some((frame, _)) = self.waiting.pop_front() {
-            out.push(Pitch {
-                hz: (state < frame.count).then(|| frame.all[state].hz),
-                periodicity: frame.periodicity,
-            });
-        }
-    }
-}
-
-fn step(last: &Candidates, origin: usize, now: &Candidates, state: usize) -> f64 {
-    match (origin == UNVOICED, state == UNVOICED) {
-        (true, true) => 0.0,
-        (false, false) => JUMP_COST * (now.all[state].hz / last.all[origin].hz).log2().abs(),
-        _ => SWITCH_COST,
     }
 }
 

@@ -1,12 +1,12 @@
 //! `pack.toml` as types. Unknown keys are errors, but for the accuracy tables, which hold whatever was measured.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::calibration::Calibration;
 use super::error::ModelError;
+use super::heads::{KnownAnswer, Probe, Sound, Speaker, Spoof, Vad};
 use super::input::Input;
 use crate::config::Precision;
 use crate::dsp;
@@ -15,10 +15,6 @@ use crate::dsp;
 const SCHEMA: u32 = 1;
 /// The most voices of a cohort.
 const COHORT: usize = 100_000;
-/// The most classes of a sound head.
-const CLASSES: usize = 1000;
-/// Values of a known answer.
-pub(super) const KNOWN_VALUES: usize = 8;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,104 +91,6 @@ pub(super) struct Variant {
     #[serde(default)]
     pub accuracy: BTreeMap<String, toml::Value>,
     pub known_answer: KnownAnswer,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Speaker {
-    pub file: String,
-    pub sha256: String,
-    pub dim: usize,
-    pub calibration: Calibration,
-    pub cohort: Option<Cohort>,
-    #[serde(default)]
-    pub accuracy: BTreeMap<String, toml::Value>,
-    pub known_answer: KnownAnswer,
-}
-
-/// Embeddings of other people, against whom a score can be normalised.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Cohort {
-    pub file: String,
-    pub sha256: String,
-    /// Rows of the file, each `speaker.dim` little-endian f32.
-    pub voices: usize,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Spoof {
-    pub file: String,
-    pub sha256: String,
-    spectral_dim: usize,
-    pub calibration: Calibration,
-    #[serde(default)]
-    pub accuracy: BTreeMap<String, toml::Value>,
-    pub known_answer: KnownAnswer,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Vad {
-    pub file: String,
-    pub sha256: String,
-    pub threshold: f32,
-    #[serde(default)]
-    pub accuracy: BTreeMap<String, toml::Value>,
-    pub known_answer: KnownAnswer,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Sound {
-    pub file: String,
-    pub sha256: String,
-    /// Names of the outputs, in their order.
-    pub classes: Vec<String>,
-    #[serde(default)]
-    pub accuracy: BTreeMap<String, toml::Value>,
-    pub known_answer: KnownAnswer,
-}
-
-/// A head that answers one question about a whole window.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Probe {
-    pub file: String,
-    pub sha256: String,
-    pub kind: ProbeKind,
-    /// Names of the outputs, in their order.
-    pub labels: Vec<String>,
-    #[serde(default)]
-    pub accuracy: BTreeMap<String, toml::Value>,
-    pub known_answer: KnownAnswer,
-}
-
-/// How a probe's outputs are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProbeKind {
-    /// One of the labels: probabilities that add up to 1.
-    Choice,
-    /// Each label for itself: independent probabilities.
-    Tags,
-    /// Quantities, as they are.
-    Value,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct KnownAnswer {
-    /// The first eight values of the flattened output (fewer if it has fewer).
-    pub output: Vec<f64>,
-    /// By how much a value `v` may differ, times `max(1, |v|)`. Rounding to integers differs from one processor to the next.
-    #[serde(default = "exact")]
-    pub tolerance: f64,
-}
-
-fn exact() -> f64 {
-    1e-3
 }
 
 impl Manifest {
@@ -367,63 +265,7 @@ impl Manifest {
     }
 }
 
-impl KnownAnswer {
-    /// Eight values, or `most` where the output has fewer.
-    fn check(&self, path: &Path, key: &'static str, most: usize) -> Result<(), ModelError> {
-        if !(0.0..=0.1).contains(&self.tolerance) {
-            return Err(unsupported(
-                path,
-                "known_answer.tolerance",
-                self.tolerance,
-                "0 to 0.1",
-            ));
-        }
-        let (found, expected) = (self.output.len(), KNOWN_VALUES.min(most));
-        if found == expected {
-            return Ok(());
-        }
-        let (found, expected) = (format!("{found} values"), format!("{expected} values"));
-        Err(unsupported(path, key, found, expected))
-    }
-}
-
-impl Sound {
-    fn check(&self, path: &Path) -> Result<(), ModelError> {
-        names(&self.classes, "sound.classes", path)?;
-        let key = "sound.known_answer.output";
-        self.known_answer.check(path, key, self.classes.len())
-    }
-}
-
-impl Probe {
-    fn check(&self, name: &str, path: &Path) -> Result<(), ModelError> {
-        names(std::slice::from_ref(&name.to_owned()), "probes", path)?;
-        names(&self.labels, "probes.labels", path)?;
-        let key = "probes.known_answer.output";
-        self.known_answer.check(path, key, self.labels.len())
-    }
-}
-
-/// Names that can be part of a topic, an entity's id and a file's name.
-fn names(names: &[String], key: &'static str, path: &Path) -> Result<(), ModelError> {
-    let count = names.len();
-    if !(1..=CLASSES).contains(&count) {
-        let expected = format!("1 to {CLASSES} names");
-        return Err(unsupported(path, key, format!("{count} names"), expected));
-    }
-    let mut seen = BTreeSet::new();
-    for name in names {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        let named = (1..=64).contains(&name.len()) && name.chars().all(plain);
-        if !named || !seen.insert(name) {
-            let expected = "different names of a-z, 0-9 and _, at most 64 characters long";
-            return Err(unsupported(path, key, format!("\"{name}\""), expected));
-        }
-    }
-    Ok(())
-}
-
-fn unsupported(
+pub(super) fn unsupported(
     path: &Path,
     key: &'static str,
     found: impl ToString,

@@ -17,6 +17,7 @@
 
 mod calibration;
 mod error;
+mod heads;
 mod input;
 mod manifest;
 mod net;
@@ -27,8 +28,8 @@ mod sessions;
 
 pub use calibration::Calibration;
 pub use error::ModelError;
+pub use heads::ProbeKind;
 pub use input::{Input, Stretch};
-pub use manifest::ProbeKind;
 pub use net::Device;
 pub use pack::{Accuracy, Pack, Part};
 pub use runtime::Runtime;

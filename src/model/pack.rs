@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 
 use super::calibration::Calibration;
 use super::error::ModelError;
+use super::heads::{Probe, ProbeKind};
 use super::input::Input;
-use super::manifest::{Manifest, Probe, ProbeKind};
+use super::manifest::Manifest;
 use crate::config::Precision;
 
 /// The largest model file that is loaded, bytes.

@@ -4,8 +4,8 @@
 use ndarray::{Array3, ArrayView2, ArrayView3, CowArray, Ix2, s};
 
 use super::error::ModelError;
+use super::heads::{KNOWN_VALUES, KnownAnswer};
 use super::input::{FrontEnd, Input, Stretch};
-use super::manifest::{KNOWN_VALUES, KnownAnswer};
 use super::net::{Contract, Device, Net};
 use super::pack::{Pack, Part};
 use super::runtime::Runtime;

@@ -65,7 +65,6 @@ impl StreamThread {
             if let Err(error) = self.frontend.push(&packet, &mut interleaved, &mut outputs) {
                 break End::Failed(error);
             }
-            let mut wide = wide.drain(..).peekable();
             if !repaired && self.frontend.repaired() > 0 {
                 repaired = true;
                 tracing::warn!(
@@ -73,23 +72,7 @@ impl StreamThread {
                     "samples were not numbers in ±16 and were replaced; check the source's format"
                 );
             }
-            let open = outputs.drain(..).all(|output| {
-                // Both frontends see the same breaks in the same order: nothing at 24 kHz may cross one.
-                while let Some(Output::Chunk(chunk)) =
-                    wide.next_if(|o| matches!(o, Output::Chunk(_)))
-                {
-                    segmenter.push_wide(&chunk.samples);
-                }
-                if !matches!(output, Output::Chunk(_)) {
-                    wide.next();
-                }
-                self.take(output, &mut segmenter, &mut watch)
-            });
-            for output in wide {
-                if let Output::Chunk(chunk) = output {
-                    segmenter.push_wide(&chunk.samples);
-                }
-            }
+            let open = self.hand_on(&mut outputs, &mut wide, &mut segmenter, &mut watch);
             if let Packet::Down { reason } = &packet {
                 self.flush(&mut segmenter);
                 self.tell(SourceState::Down, Some(reason));
@@ -114,6 +97,34 @@ impl StreamThread {
         };
         self.send(Job::Mark(Mark::Source { state, reason }));
         !failed
+    }
+
+    /// Hands both rates of what was heard to the segmenter. Both frontends see the same breaks in the same order: nothing at
+    /// 24 kHz may cross one. False when nobody takes windows any more.
+    fn hand_on(
+        &mut self,
+        outputs: &mut Vec<Output>,
+        wide: &mut Vec<Output>,
+        segmenter: &mut Segmenter,
+        watch: &mut SilenceWatch,
+    ) -> bool {
+        let mut wide = wide.drain(..).peekable();
+        let open = outputs.drain(..).all(|output| {
+            // First, so that the windows of this chunk can be cut with it.
+            while let Some(Output::Chunk(chunk)) = wide.next_if(|o| matches!(o, Output::Chunk(_))) {
+                segmenter.push_wide(&chunk.samples);
+            }
+            if !matches!(output, Output::Chunk(_)) {
+                wide.next();
+            }
+            self.take(output, segmenter, watch)
+        });
+        for output in wide {
+            if let Output::Chunk(chunk) = output {
+                segmenter.push_wide(&chunk.samples);
+            }
+        }
+        open
     }
 
     /// Reports that the source came or went.

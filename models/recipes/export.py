@@ -126,7 +126,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--work", default="models/.train")
     p.add_argument("--out", default="models/default")
-    p.add_argument("--version", default="2.2.0")
+    p.add_argument("--version", default="2.3.0")
     a = p.parse_args()
     torch.manual_seed(0)
     Path(a.out).mkdir(parents=True, exist_ok=True)

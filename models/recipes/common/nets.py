@@ -291,18 +291,16 @@ def attentive_stats(x, att):
     return torch.cat([mu, ((w * x.square()).sum(2) - mu.square()).clamp_min(1e-4).sqrt()], 1)
 
 
-FINE = 3 * (ref.FINE_DIM - 1 + ref.SYNCHRONY_DIM)
+FINE, SYNCHRONY = 3 * (ref.FINE_DIM - 1), 3 * ref.SYNCHRONY_DIM  # statistics of each
 
 
-def fine_statistics(fine):
-    """[B, T, 403] -> of the 402 measures mean and deviation over the frames within 40 dB of the loudest, and the mean over those within 20 dB,
-    [B, 1206]. Column 224 is the level."""
-    at = ref.FINE_DIM - 1
-    level, f = fine[:, :, at : at + 1], torch.cat([fine[:, :, :at], fine[:, :, at + 1 :]], 2)
+def fine_statistics(fine, level):
+    """Measures [B, T, D] of frames of that level [B, T, 1] -> mean and deviation over the frames within 40 dB of the loudest, and the mean over
+    those within 20 dB, [B, 3D]."""
     loud, louder = ((level > ln).to(fine.dtype) for ln in (-9.21, -4.605))
     over = lambda v, w: (v * w).sum(1) / w.sum(1).clamp_min(1.0)
-    mean = over(f, loud)
-    return torch.cat([mean, (over((f - mean[:, None]).square(), loud) + 1e-6).sqrt(), over(f, louder)], 1)
+    mean = over(fine, loud)
+    return torch.cat([mean, (over((fine - mean[:, None]).square(), loud) + 1e-6).sqrt(), over(fine, louder)], 1)
 
 
 HEARD = 192
@@ -384,7 +382,7 @@ class Fusion(nn.Module):
 class Experts(nn.Module):
     """Small heads on one vector of statistics, each from its own start; their mean is steadier than any of them: [B, D] -> [B]."""
 
-    def __init__(self, dim, wide=96, heads=8):
+    def __init__(self, dim, wide=48, heads=8):
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("std", torch.ones(dim))
@@ -399,34 +397,33 @@ class Experts(nn.Module):
 
 
 class Spoof(nn.Module):
-    """hidden [B, L, T/2, D], spectral [B, T, 1351] -> score [B]: the sum of two opinions, higher = bona fide.
+    """hidden [B, L, T/2, D], spectral [B, T, 1351] -> score [B]: the sum of three opinions, higher = bona fide.
 
-    `fusion` weighs the SSL and the spectral view over time; `fine` judges the statistics of the fine structure that cepstra smooth away, and of how
-    the bands move together, without a sense of time: it cannot learn voices and words.
+    `fusion` weighs the SSL and the spectral view over time; `fine` judges the statistics of the fine structure that cepstra smooth away, `synchrony`
+    those of how the bands move together, both without a sense of time: they cannot learn voices and words.
     """
 
     def __init__(self, kind="concat"):
         super().__init__()
-        self.listener, self.fusion, self.fine = Listener(), Fusion(kind), Experts(FINE)
-        self.register_buffer("weights", torch.ones(2))  # one over the deviation of each opinion on dev, so that both count alike
+        self.listener, self.fusion, self.fine, self.synchrony = Listener(), Fusion(kind), Experts(FINE), Experts(SYNCHRONY)
+        self.register_buffer("weights", torch.ones(3))  # one over the deviation of each opinion on dev, so that both count alike
 
     @staticmethod
     def views(spectral):
-        """Cepstra [B, T, 180], fine structure and synchrony [B, T, 403], picture [B, 3, T, 256] (log power on the scale of its loudest point)."""
+        """Cepstra [B, T, 180], picture [B, 3, T, 256] (log power on the scale of its loudest point), statistics of fine structure and synchrony."""
         b, t, _ = spectral.shape
-        cepstra, fine, picture = spectral.split([ref.CEPSTRAL_DIM, ref.FINE_DIM + ref.SYNCHRONY_DIM, ref.PICTURE_DIM], 2)
+        cepstra, fine, level, synchrony, picture = spectral.split([ref.CEPSTRAL_DIM, ref.FINE_DIM - 1, 1, ref.SYNCHRONY_DIM, ref.PICTURE_DIM], 2)
         picture = picture.reshape(b, t, 3, 256).permute(0, 2, 1, 3)
         log = picture[:, :1]
         log = (log - log.amax((1, 2, 3), keepdim=True)).clamp_min(-16.0) / 4 + 2
-        return cepstra, fine, torch.cat([log, picture[:, 1:]], 1)
+        return cepstra, torch.cat([log, picture[:, 1:]], 1), fine_statistics(fine, level), fine_statistics(synchrony, level)
 
     def opinions(self, hidden, spectral):
-        cepstra, fine, picture = self.views(spectral)
-        return self.fusion(hidden, cepstra, self.listener(picture)), self.fine(fine_statistics(fine))
+        cepstra, picture, fine, synchrony = self.views(spectral)
+        return torch.stack([self.fusion(hidden, cepstra, self.listener(picture)), self.fine(fine), self.synchrony(synchrony)])
 
     def forward(self, hidden, spectral):
-        a, b = self.opinions(hidden, spectral)
-        return self.weights[0] * a + self.weights[1] * b
+        return (self.weights[:, None] * self.opinions(hidden, spectral)).sum(0)
 
 
 class Tagger(nn.Module):

@@ -21,7 +21,7 @@ from .train import loss_of, pairs
 def pictures(x):
     """The picture alone, in the shape that the network wants."""
     p = torch_features.picture(x)
-    return nets.Spoof.views(torch.cat([p.new_zeros(*p.shape[:2], ref.SPECTRAL_DIM - ref.PICTURE_DIM), p], 2))[2]
+    return nets.Spoof.views(torch.cat([p.new_zeros(*p.shape[:2], ref.SPECTRAL_DIM - ref.PICTURE_DIM), p], 2))[1]
 
 
 def evaluate(net, head, c):

@@ -1,7 +1,8 @@
-"""Trains the spoof head on the pairs of the bank (bank.py): the four fusions of an SSL and a spectral view, and the fine structure.
+"""Trains the spoof head on the pairs of the bank (bank.py): the four fusions of an SSL and a spectral view, and heads on statistics
+of the fine structure and of the synchrony of bands.
 
 Encoder and listener are frozen; what they say of the bank's clips is kept. The fusions are compared with each view alone on dev, and of the
-four the one that is best with the fine structure (over all dev files, and over matched ones) is shipped. `--leave-out` measures each training system
+four the one that is best with those (over all dev files, and over matched ones) is shipped. `--leave-out` measures each training system
 with heads that never heard it.
 """
 import json
@@ -18,30 +19,38 @@ from . import trials
 from .bank import N, wave
 from .data import SpoofData
 
+OVER_TIME = {"hidden", "cepstra", "heard"}
+
+
 @torch.no_grad()
 def features(encoder, net, x):
-    """(lower hidden states, cepstra, heard, fine statistics) of waves [B, N]."""
+    """(lower hidden states, cepstra, heard, statistics of fine structure and of synchrony) of waves [B, N]."""
     s = torch_features.spectral(x)
-    cepstra, fine, picture = net.views(s)
+    cepstra, picture, fine, synchrony = net.views(s)
     with half():
         h = encoder(torch_features.fbank(x))[:, : nets.Fusion.LOWER].float()
         heard = net.listener(picture).float()
-    return h, cepstra, heard, nets.fine_statistics(fine)
+    return h, cepstra, heard, fine, synchrony
+
+
+def statistics(x):
+    """The last two of them alone."""
+    fine = torch_features.fine(x)
+    return [nets.fine_statistics(v, fine[:, :, -1:]) for v in (fine[:, :, :-1], torch_features.synchrony(x))]
 
 
 def kept(encoder, net, clips, work):
     """The features of all clips, mapped from the work folder; those over time, which are large, only of the first half."""
     n = len(clips) // 2
-    shapes = {"hidden": (n, nets.Fusion.LOWER, 149, nets.DIM), "cepstra": (n, 298, 180), "heard": (n, 149, nets.HEARD), "fine": (len(clips), nets.FINE)}
+    shapes = {"hidden": (n, nets.Fusion.LOWER, 149, nets.DIM), "cepstra": (n, 298, 180), "heard": (n, 149, nets.HEARD), "fine": (len(clips), nets.FINE), "synchrony": (len(clips), nets.SYNCHRONY)}
     at = {n: work / "spoof_bank" / f"{n}.npy" for n in shapes}
     missing = [k for k in shapes if not at[k].exists()]
     if missing:
-        out = {k: np.lib.format.open_memmap(at[k].with_suffix(".part"), "w+", np.float32 if k == "fine" else np.float16, shapes[k]) for k in missing}
+        out = {k: np.lib.format.open_memmap(at[k].with_suffix(".part"), "w+", np.float16 if k in OVER_TIME else np.float32, shapes[k]) for k in missing}
         for i in range(0, len(clips), 16):
             x = wave(clips[i : i + 16])
-            told = {"fine": nets.fine_statistics(torch.cat([torch_features.fine(x), torch_features.synchrony(x)], 2))}
-            if i < n and missing != ["fine"]:
-                told = dict(zip(shapes, features(encoder, net, x)))
+            whole = i < n and OVER_TIME & set(missing)
+            told = dict(zip(shapes, features(encoder, net, x)) if whole else zip(list(shapes)[3:], statistics(x)))
             for name in told.keys() & set(missing):
                 out[name][i : i + 16] = told[name][: len(out[name]) - i].numpy()
             if i % 1600 == 0:
@@ -147,12 +156,12 @@ def fit_fusion(net, kept, steps, batch=32):
 
 
 def leave_one_out(c, work, data, made, steps=700, folds=8, seed=0):
-    """Systems in folds: heads on both kinds of statistics that never heard a fold's systems, on that fold's pairs. EER of windows, per system."""
+    """Systems in folds: heads on all three kinds of statistics that never heard a fold's systems, on that fold's pairs. EER of windows, per system."""
     rng, out = np.random.default_rng(seed), {}
     names = sorted(set(made))
     fold = {n: i % folds for i, n in enumerate(rng.permutation(names))}
     at = np.array([fold[m] for m in made])
-    stats = [nets.frame_statistics(torch.from_numpy(np.asarray(data["heard"], np.float32))).numpy(), np.asarray(data["fine"][: 2 * len(made)])]
+    stats = [nets.frame_statistics(torch.from_numpy(np.asarray(data["heard"], np.float32))).numpy(), *(np.asarray(data[k][: 2 * len(made)]) for k in ("fine", "synchrony"))]
     score = np.zeros(2 * len(made))
     for k in range(folds):
         use, test = np.nonzero(at != k)[0], np.nonzero(at == k)[0]
@@ -196,26 +205,32 @@ def main():
     report = {"trained": True, "seed": 31, "pairs": len(clips) // 2, "steps": a.steps, "expert_steps": a.expert_steps, "dev": {}}
     heard = nets.Experts(2 * nets.HEARD)  # for comparison: not in the shipped head
     fit_experts(heard, nets.frame_statistics(torch.from_numpy(np.asarray(data["heard"], np.float32))), a.expert_steps)
-    report["fine_loss"] = fit_experts(net.fine, data["fine"], a.expert_steps)
-    heard.eval(), net.fine.eval()
-    report["dev"]["statistics of the listener alone"] = short(told(lambda h, s, l, f: heard(nets.frame_statistics(l)))[1])
-    s_fine, r = told(lambda h, s, l, f: net.fine(f))
-    report["dev"]["fine structure alone"] = short(r)
+    heard.eval()
+    report["dev"]["statistics of the listener alone"] = short(told(lambda h, s, l, *_: heard(nets.frame_statistics(l)))[1])
+    apart = []
+    for k, (name, head) in enumerate({"fine": net.fine, "synchrony": net.synchrony}.items()):
+        report[f"{name}_loss"] = fit_experts(head, data[name], a.expert_steps)
+        head.eval()
+        s, r = told(lambda *f: head(f[3 + k]))
+        report["dev"][{"fine": "fine structure", "synchrony": "synchrony of bands"}[name] + " alone"] = short(r)
+        apart.append(s)
+    s_apart = sum(s / s.std() for s in apart)
+    report["dev"]["both together"] = short(trials.summary(s_apart, y, g, names))
     print(report["dev"], flush=True)
     best = None
     for kind in a.kinds.split(","):
         torch.manual_seed(1)
         fusion = nets.Fusion(kind)
         loss = fit_fusion(fusion, data, a.steps)
-        s, r = told(lambda h, s, l, f: fusion(h, s, l))
-        both = trials.summary(s / s.std() + s_fine / s_fine.std(), y, g, names)
-        report["dev"][kind] = {**short(r), "loss": round(loss, 4), "parameters": nets.parameters(fusion), "with the fine structure": short(both)}
-        print(kind, report["dev"][kind], s.std(), s_fine.std(), flush=True)
+        s, r = told(lambda h, s, l, *_: fusion(h, s, l))
+        both = trials.summary(s / s.std() + s_apart, y, g, names)
+        report["dev"][kind] = {**short(r), "loss": round(loss, 4), "parameters": nets.parameters(fusion), "with both": short(both)}
+        print(kind, report["dev"][kind], s.std(), flush=True)
         mark = both["eer_percent"] + both["matched_eer_percent"]
         if kind not in ("ssl", "spectral") and (best is None or mark < best[0]):
             best = (mark, kind, fusion, both, 1 / s.std())
     _, report["kind"], net.fusion, both, weight = best
-    net.weights.copy_(torch.tensor([weight, 1 / s_fine.std()]))
+    net.weights.copy_(torch.tensor([weight, *(1 / s.std() for s in apart)]))
     report.update(both)
     if a.leave_out:
         report["leave_one_out"] = leave_one_out(c, work, data, systems(c, work, len(data["heard"]) // 2))

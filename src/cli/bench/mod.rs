@@ -41,12 +41,15 @@ pub struct Args {
     /// Seconds a try.
     #[arg(long, default_value_t = 15.0)]
     seconds: f64,
+    /// How often a file is run through for the throughput; the best counts, since other programs can only slow one down.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+    rounds: u8,
     /// What the streams play. Those whose number is tried play it in real time and all in step, which is the worst case:
     /// it should be at least as long as a try.
     #[arg(long, default_value = "examples/scene/scene.flac")]
     audio: PathBuf,
     /// Measure the speed of each feature on one core instead, on the first minute of the audio.
-    #[arg(long, conflicts_with_all = ["streams", "seconds", "measure", "save"])]
+    #[arg(long, conflicts_with_all = ["streams", "seconds", "rounds", "measure", "save"])]
     features: bool,
     /// Write all results to this file as well, as one JSON object.
     #[arg(long, value_name = "FILE.json")]

@@ -23,6 +23,8 @@ struct Try {
     cores: Option<f64>,
     analysis_ms_per_encoded_window: f64,
     resident_mib: Option<f64>,
+    /// Of the process so far, earlier tries included.
+    resident_peak_mib: Option<f64>,
     keeps_up: bool,
 }
 
@@ -74,7 +76,8 @@ fn attempt(bench: &Bench, streams: usize) -> Result<Try, Failure> {
         lag_p99_ms,
         cores: seen.cores(),
         analysis_ms_per_encoded_window: seen.analysis_ms_per_encoded_window,
-        resident_mib: seen.resident.map(|bytes| bytes as f64 / 1024.0 / 1024.0),
+        resident_mib: seen.resident.map(trial::mib),
+        resident_peak_mib: seen.resident_peak.map(trial::mib),
         keeps_up: seen.lost_s == 0.0 && lag_p99_ms <= TOO_LATE_MS,
     })
 }

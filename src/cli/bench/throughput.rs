@@ -6,15 +6,11 @@
 
 use std::time::Duration;
 
-use crate::telemetry::Usage;
-
 use super::super::output::Cell;
 use super::super::{Failure, Output};
 use super::Bench;
 use super::trial::{self, Seen, Watch};
 
-/// The best of so many counts, in turns: other programs can only slow one down.
-const ROUNDS: usize = 3;
 /// The longest that one round may take.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -34,8 +30,6 @@ pub struct Speed {
     /// Seconds of audio for each second of one core.
     speed: Option<f64>,
     analysis_ms_per_encoded_window: f64,
-    /// Greatest memory of the process so far.
-    resident_peak_mib: Option<f64>,
 }
 
 /// Prints a line for speaker verification alone and one for all that the configuration asks for.
@@ -52,7 +46,7 @@ pub fn measure(bench: &Bench, output: &Output) -> Result<Vec<Speed>, Failure> {
     };
     let kinds = [("speaker", speaker), ("all", all)];
     let mut best: [Option<Seen>; 2] = [None, None];
-    for _ in 0..ROUNDS {
+    for _ in 0..bench.args.rounds {
         for ((_, config), best) in kinds.iter().zip(&mut best) {
             let seen = trial::run(config, bench.runtime, &bench.pack, watch)?;
             if best.as_ref().is_none_or(|best| seen.cpu < best.cpu) {
@@ -80,7 +74,6 @@ fn speed(heads: &'static str, seen: &Seen) -> Speed {
         cpu_s,
         speed: cpu_s.map(|cpu| seen.furthest_s / cpu.max(1e-9)),
         analysis_ms_per_encoded_window: seen.analysis_ms_per_encoded_window,
-        resident_peak_mib: Usage::now().map(|u| u.resident_peak as f64 / 1024.0 / 1024.0),
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Seen {
     pub analysis_ms_per_encoded_window: f64,
     /// Memory in use at the end, bytes.
     pub resident: Option<u64>,
+    /// The most memory that was in use since the process began, bytes.
+    pub resident_peak: Option<u64>,
     /// Where the furthest stream was at the end, seconds on its clock.
     pub furthest_s: f64,
     /// Milliseconds from the end of each window to its event.
@@ -78,6 +80,11 @@ impl Seen {
     pub fn lag_ms(&mut self, q: f64) -> f64 {
         percentile(&mut self.lags, q)
     }
+}
+
+/// Bytes for people.
+pub fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0 / 1024.0
 }
 
 /// Runs a configuration on the sources that it names.
@@ -132,6 +139,7 @@ pub fn run_from(
             / 1e6
             / encoded.max(1) as f64,
         resident: after.usage.and_then(|usage| usage.resident),
+        resident_peak: after.usage.map(|usage| usage.resident_peak),
         furthest_s: notes.furthest_s,
         lags: notes.lags,
     })

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, anyhow};
 use serde_json::Value;
 
+use crate::audio::{SAMPLE_RATE, decode};
+
 use super::super::{Failure, Output};
 use super::{Bench, against, machine};
 
@@ -40,7 +42,19 @@ pub fn measure(bench: &Bench, output: &Output) -> Result<Memory, Failure> {
         workers => workers,
     };
     let many = few + FURTHER;
-    let (few_mib, many_mib) = (resident(bench, few)?, resident(bench, many)?);
+    let seconds = bench.args.seconds.max(SETTLED_S);
+    let audio = decode(&bench.args.audio, bench.args.analysis.channel)?;
+    let audio_s = audio.len() as f64 / f64::from(SAMPLE_RATE);
+    if audio_s < seconds {
+        // A stream that has ended has given its memory back.
+        return Err(Failure::usage(anyhow!(
+            "--audio: expected at least {seconds:.0} s to measure memory, found {audio_s:.1} s"
+        )));
+    }
+    let (few_mib, many_mib) = (
+        resident(bench, few, seconds)?,
+        resident(bench, many, seconds)?,
+    );
     let each = (many_mib - few_mib) * 1.024 * 1.024 / FURTHER as f64;
     let memory = Memory {
         kind: "memory",
@@ -68,14 +82,14 @@ pub fn measure(bench: &Bench, output: &Output) -> Result<Memory, Failure> {
 }
 
 /// MiB in use when so many streams of the audio have played for a while.
-fn resident(bench: &Bench, streams: usize) -> Result<f64, Failure> {
+fn resident(bench: &Bench, streams: usize, seconds: f64) -> Result<f64, Failure> {
     let args = bench.args;
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(&program);
     command
         .args(["--json", "--quiet", "bench", "--measure", "streams"])
         .args(["--streams", &streams.to_string()])
-        .args(["--seconds", &args.seconds.max(SETTLED_S).to_string()])
+        .args(["--seconds", &seconds.to_string()])
         .arg("--audio")
         .arg(&args.audio);
     let analysis = &args.analysis;

@@ -41,6 +41,9 @@ pub struct Args {
     /// Seconds a try.
     #[arg(long, default_value_t = 15.0)]
     seconds: f64,
+    /// Per cent of the machine's cores that are in use when the latency at load is measured.
+    #[arg(long, value_name = "PER CENT", default_value_t = 70, value_parser = clap::value_parser!(u8).range(1..=100))]
+    load: u8,
     /// How often a file is run through for the throughput; the best counts, since other programs can only slow one down.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     rounds: u8,
@@ -49,7 +52,7 @@ pub struct Args {
     #[arg(long, default_value = "examples/scene/scene.flac")]
     audio: PathBuf,
     /// Measure the speed of each feature on one core instead, on the first minute of the audio.
-    #[arg(long, conflicts_with_all = ["streams", "seconds", "rounds", "measure", "save"])]
+    #[arg(long, conflicts_with_all = ["streams", "seconds", "load", "rounds", "measure", "save"])]
     features: bool,
     /// Write all results to this file as well, as one JSON object.
     #[arg(long, value_name = "FILE.json")]
@@ -65,7 +68,7 @@ enum Measurement {
     Streams,
     /// Seconds of audio for each second of one core, of a file at full speed.
     Throughput,
-    /// Time from the end of a window to its event when 70 % of the machine is in use.
+    /// Time from the end of a window to its event when most of the machine is in use.
     Load,
     /// What a silent stream costs.
     Idle,

@@ -47,14 +47,15 @@ deny: ## licences and known vulnerabilities of the dependencies, where cargo-den
 		echo "cargo-deny is not installed: licences and vulnerabilities were not checked"; \
 	fi
 
-bench: build ## how many streams of speech this machine keeps up with, and how fast the features are
-	$(BUILT)/earwitness bench $(BENCH)
+bench: build ## streams that this machine keeps up with, latency, cost, features, as target/bench.json too
+	$(BUILT)/earwitness bench --save target/bench.json $(BENCH)
 	@if [ -e .venv/ready ]; then $(MAKE) --no-print-directory peers; else \
 		$(BUILT)/earwitness bench --features; \
-		echo "make peers compares them with kaldi-native-fbank, torchaudio and librosa, and installs those into .venv"; \
+		echo "make peers compares all that with other programs and libraries, and installs those into .venv"; \
 	fi
 
-peers: build .venv/ready ## the features beside other libraries on one core, as target/bench_features.json too
+peers: build .venv/ready ## the daemon and its features beside others on one core, as target/bench_*.json too
+	.venv/bin/python -m models.recipes.bench_peers $(BUILT)/earwitness
 	.venv/bin/python -m models.recipes.bench_features $(BUILT)/earwitness
 
 # The recipes' Python packages, apart from everything else. A stamp, so that they are installed once.

@@ -29,7 +29,7 @@ pub use decode::{Block, Decoder};
 pub use devices::{Device, devices};
 pub use frontend::{Chunk, Frontend, Output};
 pub use level::{Level, SilenceWatch, sanitise};
-pub use open::{KINDS, Kind, open};
+pub use open::{KINDS, Kind, Opened, open};
 pub use pcm::PcmParser;
 pub use reader::PipeSource;
 pub use signal::Signal;

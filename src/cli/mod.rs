@@ -10,7 +10,6 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 mod analysis;
 mod bench;
-mod bench_features;
 mod config;
 mod demo;
 mod detect;
@@ -110,7 +109,7 @@ enum Command {
     Devices(devices::Args),
     /// Check every part that the daemon needs on this machine, and say what to do: exit code 3 if one fails.
     Doctor(doctor::Args),
-    /// Measure how many streams this machine keeps up with, or how fast the features are.
+    /// Measure on this machine: how many streams it keeps up with, speed, latency at load, idle cost, memory; or the features.
     Bench(bench::Args),
     /// Check, print or describe a configuration.
     Config(config::Args),

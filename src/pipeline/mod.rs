@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::audio::{self, Frontend, SAMPLE_RATE, SourceError, WIDE_RATE};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::model::{Device, ModelError, Pack, Part, Runtime, Wanted};
 use crate::publish::Bus;
 use crate::store::{Enrolment, SpeakerStore, StoreError};
@@ -107,6 +107,19 @@ impl Pipeline {
         pack: &Pack,
         bus: Arc<Bus>,
     ) -> Result<Self, PipelineError> {
+        let open = |_, stream: &config::Stream| audio::open(&stream.source);
+        Self::start_from(config, runtime, pack, bus, open)
+    }
+
+    /// The same with sources of the caller's own: `open` is asked once a stream, in order, with its index, when the models
+    /// are open already.
+    pub fn start_from(
+        config: &Config,
+        runtime: &Runtime,
+        pack: &Pack,
+        bus: Arc<Bus>,
+        mut open: impl FnMut(usize, &config::Stream) -> audio::Opened,
+    ) -> Result<Self, PipelineError> {
         let calibrated_s = pack.window_samples() as f64 / f64::from(SAMPLE_RATE);
         if (config.window.length_s - calibrated_s).abs() > 0.01 {
             tracing::warn!(
@@ -148,8 +161,8 @@ impl Pipeline {
         let device = analysers[0].device();
 
         let mut sources = Vec::new();
-        for stream in &config.streams {
-            let source = audio::open(&stream.source).map_err(|source| PipelineError::Source {
+        for (index, stream) in config.streams.iter().enumerate() {
+            let source = open(index, stream).map_err(|source| PipelineError::Source {
                 stream: stream.id.clone(),
                 source,
             })?;

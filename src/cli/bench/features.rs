@@ -12,8 +12,8 @@ use crate::dsp::{
 };
 use crate::telemetry::Usage;
 
-use super::output::Cell;
-use super::{Failure, Output};
+use super::super::output::Cell;
+use super::super::{Failure, Output};
 
 /// Each feature is timed this often, in turns; the best counts, since other programs can only slow one down.
 const ROUNDS: usize = 7;

@@ -1,0 +1,185 @@
+//! `earwitness bench`: what the daemon costs and how fast it answers on this machine; or how fast the features are.
+//!
+//! Each measurement is a file here and starts pipelines of its own. They say what they found and what the bar is; none of
+//! them fails for missing it, since a machine that does something else meanwhile would be to blame as often as we.
+
+mod features;
+mod idle;
+mod load;
+mod machine;
+mod memory;
+mod playback;
+mod streams;
+mod throughput;
+mod trial;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow};
+use clap::ValueEnum;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::config::{Config, Input, Stream};
+use crate::model::{Pack, Runtime};
+
+use super::{Analysis, Failure, Outcome, Output};
+
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to measure; without it everything.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    measure: Vec<Measurement>,
+    /// Numbers of streams to try, in order; stops after the first that the machine does not keep up with.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "1,8,16,24,32,48,64,96,128"
+    )]
+    streams: Vec<usize>,
+    /// Seconds a try.
+    #[arg(long, default_value_t = 15.0)]
+    seconds: f64,
+    /// Per cent of the machine's cores that are in use when the latency at load is measured.
+    #[arg(long, value_name = "PER CENT", default_value_t = 70, value_parser = clap::value_parser!(u8).range(1..=100))]
+    load: u8,
+    /// How often a file is run through for the throughput; the best counts, since other programs can only slow one down.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+    rounds: u8,
+    /// What the streams play. Those whose number is tried play it in real time and all in step, which is the worst case:
+    /// it should be at least as long as a try.
+    #[arg(long, default_value = "examples/scene/scene.flac")]
+    audio: PathBuf,
+    /// Measure the speed of each feature on one core instead, on the first minute of the audio.
+    #[arg(long, conflicts_with_all = ["streams", "seconds", "load", "rounds", "measure", "save"])]
+    features: bool,
+    /// Write all results to this file as well, as one JSON object.
+    #[arg(long, value_name = "FILE.json")]
+    save: Option<PathBuf>,
+    #[command(flatten)]
+    analysis: Analysis,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Measurement {
+    /// How many streams of speech it keeps up with.
+    Streams,
+    /// Seconds of audio for each second of one core, of a file at full speed.
+    Throughput,
+    /// Time from the end of a window to its event when most of the machine is in use.
+    Load,
+    /// What a silent stream costs.
+    Idle,
+    /// Memory of each further stream.
+    Memory,
+}
+
+impl Measurement {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Streams => "streams",
+            Self::Throughput => "throughput",
+            Self::Load => "load",
+            Self::Idle => "idle",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// What all measurements need.
+struct Bench<'a> {
+    args: &'a Args,
+    config: Config,
+    runtime: &'static Runtime,
+    pack: Pack,
+}
+
+impl Bench<'_> {
+    /// The configuration with this many streams of the audio.
+    fn config_of(&self, streams: usize, speed: f64) -> Config {
+        let stream = |i| Stream {
+            id: format!("bench-{i}"),
+            source: Input::File {
+                path: self.args.audio.clone(),
+                speed,
+            },
+            channel: self.args.analysis.channel,
+            sound: true,
+        };
+        Config {
+            streams: (0..streams).map(stream).collect(),
+            ..self.config.clone()
+        }
+    }
+
+    /// The same for streams that are made up, which are mono.
+    fn config_of_mono(&self, streams: usize) -> Config {
+        let mut config = self.config_of(streams, 1.0);
+        config.streams.iter_mut().for_each(|s| s.channel = None);
+        config
+    }
+}
+
+/// Runs what was asked for.
+pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
+    if args.features {
+        features::run(&args.audio, output)?;
+        return Ok(Outcome::Success);
+    }
+    let config = args.analysis.config()?;
+    if !(1.0..=3600.0).contains(&args.seconds) {
+        return Err(Failure::usage(anyhow!(
+            "--seconds: expected 1 to 3600, found {}",
+            args.seconds
+        )));
+    }
+    if args.streams.contains(&0) {
+        return Err(Failure::usage(anyhow!(
+            "--streams: expected numbers of at least 1, found 0"
+        )));
+    }
+    let bench = Bench {
+        args: &args,
+        runtime: Runtime::load(config.models.runtime.as_deref())?,
+        pack: Pack::load(&config.models.pack)?.at(config.models.precision)?,
+        config,
+    };
+    let mut results = Map::new();
+    results.insert("machine".into(), value(&machine::Machine::here())?);
+    let asked = match args.measure.is_empty() {
+        true => Measurement::value_variants(),
+        false => &args.measure,
+    };
+    for &measurement in asked {
+        let result = match measurement {
+            Measurement::Streams => value(&streams::measure(&bench, output)?),
+            Measurement::Throughput => value(&throughput::measure(&bench, output)?),
+            Measurement::Load => value(&load::measure(&bench, output)?),
+            Measurement::Idle => value(&idle::measure(&bench, output)?),
+            Measurement::Memory => value(&memory::measure(&bench, output)?),
+        };
+        results.insert(measurement.name().into(), result?);
+    }
+    if let Some(path) = &args.save {
+        let text = serde_json::to_string_pretty(&results).map_err(Failure::runtime)?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(Outcome::Success)
+}
+
+fn value(result: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(result).map_err(Failure::runtime)
+}
+
+/// A result and the most that it may be, for people.
+fn against(text: impl std::fmt::Display, bar: impl std::fmt::Display, meets: bool) -> String {
+    use super::style::{FAINT, WARN};
+
+    match meets {
+        true => format!("{text} {FAINT}(at most {bar}){FAINT:#}"),
+        false => format!("{text} {WARN}(more than {bar}){WARN:#}"),
+    }
+}

@@ -1,0 +1,203 @@
+//! One pipeline, started, watched for a while and stopped.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::audio::{self, Opened, SAMPLE_RATE};
+use crate::config::{Config, Stream};
+use crate::model::{Pack, Runtime};
+use crate::percentile::percentile;
+use crate::pipeline::{Counters, Pipeline};
+use crate::publish::{Body, Bus, Inbox, QUEUE, Sink, SinkError};
+use crate::telemetry::Usage;
+
+use super::super::Failure;
+
+/// How long a pipeline is watched.
+#[derive(Debug, Clone, Copy)]
+pub struct Watch {
+    /// Not counted: the first windows are short, and streams may start one after another.
+    pub warm_up: Duration,
+    /// Counted; less if all sources end before.
+    pub counted: Duration,
+}
+
+impl Watch {
+    /// Counted from the start, for so many seconds.
+    pub fn from_start(seconds: f64) -> Self {
+        Self {
+            warm_up: Duration::ZERO,
+            counted: Duration::from_secs_f64(seconds),
+        }
+    }
+
+    /// Counted once every stream of this configuration has started and holds a full window.
+    pub fn warm(config: &Config, seconds: f64) -> Self {
+        let window = &config.window;
+        Self {
+            warm_up: Duration::from_secs_f64(window.length_s + window.hop_s),
+            ..Self::from_start(seconds)
+        }
+    }
+}
+
+/// What was seen meanwhile, over all streams.
+#[derive(Debug)]
+pub struct Seen {
+    /// Windows analysed.
+    pub windows: u64,
+    /// Windows that reached the encoder.
+    pub encoded: u64,
+    /// Seconds of audio that were lost.
+    pub lost_s: f64,
+    /// CPU time of the whole process; `None` where the system does not tell.
+    pub cpu: Option<Duration>,
+    /// Time on the clock.
+    pub wall: Duration,
+    /// Milliseconds of analysis for each window that reached the encoder.
+    pub analysis_ms_per_encoded_window: f64,
+    /// Memory in use at the end, bytes.
+    pub resident: Option<u64>,
+    /// The most memory that was in use since the process began, bytes.
+    pub resident_peak: Option<u64>,
+    /// Where the furthest stream was at the end, seconds on its clock.
+    pub furthest_s: f64,
+    /// Milliseconds from the end of each window to its event.
+    lags: Vec<f64>,
+}
+
+impl Seen {
+    /// Mean number of cores kept busy.
+    pub fn cores(&self) -> Option<f64> {
+        let cpu = self.cpu?.as_secs_f64();
+        (!self.wall.is_zero()).then(|| cpu / self.wall.as_secs_f64())
+    }
+
+    /// Milliseconds from the end of a window to its event that a share `q` of the windows keeps to; NaN without windows.
+    pub fn lag_ms(&mut self, q: f64) -> f64 {
+        percentile(&mut self.lags, q)
+    }
+}
+
+/// Bytes for people.
+pub fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0 / 1024.0
+}
+
+/// Runs a configuration on the sources that it names.
+pub fn run(config: &Config, runtime: &Runtime, pack: &Pack, watch: Watch) -> Result<Seen, Failure> {
+    run_from(config, runtime, pack, watch, |_, stream| {
+        audio::open(&stream.source)
+    })
+}
+
+/// Runs a configuration on sources of the caller's own.
+pub fn run_from(
+    config: &Config,
+    runtime: &Runtime,
+    pack: &Pack,
+    watch: Watch,
+    mut open: impl FnMut(usize, &Stream) -> Opened,
+) -> Result<Seen, Failure> {
+    let notes = Arc::new(Mutex::new(Notes::default()));
+    let mut bus = Bus::new();
+    bus.add("bench", QUEUE, Notebook(notes.clone()))
+        .context("cannot start the measuring thread")?;
+    let bus = Arc::new(bus);
+    let mut from = None;
+    let pipeline = Pipeline::start_from(config, runtime, pack, bus.clone(), |i, stream| {
+        // The models are open, no stream runs yet: what is counted begins here.
+        from.get_or_insert_with(|| Mark::now(&Counters::default()));
+        open(i, stream)
+    })?;
+    let counters = pipeline.counters();
+    // Without streams nothing is measured anyway.
+    let mut before = from.unwrap_or_else(|| Mark::now(&counters));
+    if !watch.warm_up.is_zero() {
+        wait(&pipeline, before.at + watch.warm_up);
+        lock(&notes).lags.clear();
+        before = Mark::now(&counters);
+    }
+    wait(&pipeline, before.at + watch.counted);
+    // Before the stop, which discards what waits.
+    let after = Mark::now(&counters);
+    pipeline.stop(Duration::from_secs(1));
+    bus.shutdown(Duration::from_secs(1));
+    let notes = std::mem::take(&mut *lock(&notes));
+    let encoded = after.encoded - before.encoded;
+    let usage = before.usage.zip(after.usage);
+    Ok(Seen {
+        windows: after.windows - before.windows,
+        encoded,
+        lost_s: (after.lost_samples - before.lost_samples) as f64 / f64::from(SAMPLE_RATE),
+        cpu: usage.map(|(before, after)| after.cpu.saturating_sub(before.cpu)),
+        wall: after.at - before.at,
+        analysis_ms_per_encoded_window: (after.busy_ns - before.busy_ns) as f64
+            / 1e6
+            / encoded.max(1) as f64,
+        resident: after.usage.and_then(|usage| usage.resident),
+        resident_peak: after.usage.map(|usage| usage.resident_peak),
+        furthest_s: notes.furthest_s,
+        lags: notes.lags,
+    })
+}
+
+fn wait(pipeline: &Pipeline, until: Instant) {
+    while Instant::now() < until && !pipeline.has_ended() && !pipeline.has_failed() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Counters at one moment.
+struct Mark {
+    at: Instant,
+    usage: Option<Usage>,
+    windows: u64,
+    encoded: u64,
+    lost_samples: u64,
+    busy_ns: u64,
+}
+
+impl Mark {
+    fn now(counters: &Counters) -> Self {
+        Self {
+            at: Instant::now(),
+            usage: Usage::now(),
+            windows: counters.windows.load(Relaxed),
+            encoded: counters.encoded.load(Relaxed),
+            lost_samples: counters.lost_samples.load(Relaxed),
+            busy_ns: counters.busy_ns.load(Relaxed),
+        }
+    }
+}
+
+/// What the events told.
+#[derive(Default)]
+struct Notes {
+    lags: Vec<f64>,
+    furthest_s: f64,
+}
+
+/// Takes notes of every window.
+struct Notebook(Arc<Mutex<Notes>>);
+
+impl Sink for Notebook {
+    fn run(self: Box<Self>, mut inbox: Inbox) -> Result<(), SinkError> {
+        while let Some(event) = inbox.recv() {
+            if matches!(event.body, Body::Window { .. }) {
+                let mut notes = lock(&self.0);
+                notes.lags.push(event.lag_ms);
+                notes.furthest_s = notes.furthest_s.max(event.end_s);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Notes are whole between two operations, whoever panicked.
+fn lock(notes: &Mutex<Notes>) -> std::sync::MutexGuard<'_, Notes> {
+    notes.lock().unwrap_or_else(PoisonError::into_inner)
+}

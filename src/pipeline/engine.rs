@@ -8,11 +8,12 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::config;
+use crate::model::ModelError;
 use crate::publish::{Body, Bus, Event, EventId, SCHEMA, time};
-use crate::task::{Judge, StreamDecider};
+use crate::task::{Judge, Scores, StreamDecider};
 
 use super::analyser::{Analyser, clock_s};
-use super::queue::{Job, Mark, Queue};
+use super::queue::{Batching, Job, Mark, Queue};
 use super::segmenter::Window;
 
 /// What the engine has done, over all streams. Read while it runs.
@@ -28,6 +29,18 @@ pub struct Counters {
     pub lost_samples: AtomicU64,
     /// Nanoseconds of analysis.
     pub busy_ns: AtomicU64,
+    /// Runs of the encoder, each on one window or several.
+    pub encoder_runs: AtomicU64,
+    /// Runs on several windows that failed, so that each was analysed by itself.
+    pub retried: AtomicU64,
+}
+
+impl Counters {
+    /// Windows that the encoder was given at once, on average; none before the first.
+    pub fn mean_batch(&self) -> Option<f64> {
+        let runs = self.encoder_runs.load(Ordering::Relaxed);
+        (runs > 0).then(|| self.encoded.load(Ordering::Relaxed) as f64 / runs as f64)
+    }
 }
 
 /// The workers and their queues.
@@ -38,19 +51,27 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts one worker an analyser. Streams are known by their index.
+    /// Starts one worker an analyser. Streams are known by their index. `batching` says how many windows run together at
+    /// most; a worker does not wait for more of them than it has streams.
     pub fn start(
         node: &str,
         streams: &[config::Stream],
         analysers: Vec<Analyser>,
         judge: Arc<Judge>,
         places: usize,
+        batching: Batching,
         bus: Arc<Bus>,
     ) -> std::io::Result<Self> {
         let counters = Arc::new(Counters::default());
         let mut queues = Vec::new();
         let mut workers = Vec::new();
+        let count = analysers.len();
         for (i, analyser) in analysers.into_iter().enumerate() {
+            let own = (0..streams.len()).filter(|stream| stream % count == i);
+            let batching = Batching {
+                enough: batching.enough.min(own.count()),
+                ..batching
+            };
             let queue = Arc::new(Queue::new(places));
             let worker = Worker {
                 node: node.to_owned(),
@@ -65,7 +86,7 @@ impl Engine {
             workers.push(
                 std::thread::Builder::new()
                     .name(format!("engine-{i}"))
-                    .spawn(move || worker.run(&queue))?,
+                    .spawn(move || worker.run(&queue, &batching))?,
             );
         }
         Ok(Self {
@@ -141,20 +162,49 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, queue: &Queue) {
-        while let Some((stream, job)) = queue.pop() {
+    fn run(mut self, queue: &Queue, batching: &Batching) {
+        while let Some(jobs) = queue.take(batching) {
+            self.jobs(jobs);
+        }
+    }
+
+    /// Scores the windows together, then tells of all in the order in which they came.
+    fn jobs(&mut self, jobs: Vec<(usize, Job)>) {
+        let windows: Vec<(&Window, bool)> = jobs
+            .iter()
+            .filter_map(|(stream, job)| match job {
+                Job::Window(window) => Some((window, self.streams[*stream].sound)),
+                Job::Mark(_) => None,
+            })
+            .collect();
+        let mut scored = Vec::new();
+        if !windows.is_empty() {
+            let (began, before) = (Instant::now(), self.analyser.tally());
+            scored = self.analyser.windows(&windows);
+            let busy = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let (counters, tally) = (&self.counters, self.analyser.tally());
+            for (counter, more) in [
+                (&counters.busy_ns, busy),
+                (&counters.encoder_runs, tally.runs - before.runs),
+                (&counters.retried, tally.retried - before.retried),
+            ] {
+                counter.fetch_add(more, Ordering::Relaxed);
+            }
+        }
+        let mut scored = scored.into_iter();
+        for (stream, job) in jobs {
             match job {
-                Job::Window(window) => self.window(stream, &window),
                 Job::Mark(mark) => self.mark(stream, mark),
+                Job::Window(window) => {
+                    if let Some(scored) = scored.next() {
+                        self.window(stream, &window, scored);
+                    }
+                }
             }
         }
     }
 
-    fn window(&mut self, stream: usize, window: &Window) {
-        let began = Instant::now();
-        let scored = self.analyser.window(window, self.streams[stream].sound);
-        let busy = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.counters.busy_ns.fetch_add(busy, Ordering::Relaxed);
+    fn window(&mut self, stream: usize, window: &Window, scored: Result<Scores, ModelError>) {
         let scores = match scored {
             Ok(scores) => scores,
             Err(error) => {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::audio::{self, Frontend, SAMPLE_RATE, SourceError, WIDE_RATE};
 use crate::config::Config;
-use crate::model::{Device, ModelError, Pack, Part, Runtime};
+use crate::model::{Device, ModelError, Pack, Part};
 use crate::publish::Bus;
 use crate::store::{Enrolment, SpeakerStore, StoreError};
 use crate::task::sound::SoundPolicy;
@@ -104,20 +104,9 @@ pub fn probes(pack: &Pack) -> Vec<Probe> {
 }
 
 impl Pipeline {
-    /// Opens models and sources and starts to analyse, see [`Ready::open`] and [`Pipeline::start_with`].
-    pub fn start(
-        config: &Config,
-        runtime: &Runtime,
-        pack: &Pack,
-        bus: Arc<Bus>,
-    ) -> Result<Self, PipelineError> {
-        let ready = Ready::open(config, runtime, pack)?;
-        Self::start_with(config, ready, pack, bus)
-    }
-
     /// Opens sources and starts to analyse. Sources that may come later (devices, commands) are waited for
     /// while the pipeline runs; whatever can never work is an error here.
-    pub fn start_with(
+    pub fn start(
         config: &Config,
         ready: Ready,
         pack: &Pack,

@@ -162,7 +162,8 @@ impl Analyser {
         let mut works: Vec<Work> = begin.collect();
         let is_audible = |work: &Work| {
             let level = work.scores.as_ref().map_or(f64::MIN, |s| s.level_dbfs);
-            level >= SILENCE_DBFS && work.window.fbank.nrows() >= 2
+            // What is no number is not silent: the models refuse it, and that is counted.
+            (level.is_nan() || level >= SILENCE_DBFS) && work.window.fbank.nrows() >= 2
         };
         let mut audible: Vec<&mut Work> = works.iter_mut().filter(|w| is_audible(w)).collect();
         self.speech(&mut audible);

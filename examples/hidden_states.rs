@@ -28,9 +28,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             break;
         }
         let hidden = models.encode(frames.view())?;
-        let (layers, frames, dim) = hidden.view().dim();
+        let [layers, frames, dim] = hidden.shape();
         println!("window {i}: {layers} hidden states of {frames} frames × {dim}");
-        for (layer, states) in hidden.view().axis_iter(Axis(0)).enumerate() {
+        for (layer, states) in hidden.view()?.axis_iter(Axis(0)).enumerate() {
             println!("  {layer}: standard deviation {:.3}", states.std(0.0));
         }
     }

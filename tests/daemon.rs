@@ -146,7 +146,10 @@ fn a_microphone_is_heard_and_the_right_name_reaches_a_subscriber() {
     // Somebody who comes late finds what is retained.
     let late = Listener::start(broker.port);
     late.wait_last(&status, "online");
-    late.wait_for(&format!("{BASE}/info"), 1);
+    let info = late.wait_for(&format!("{BASE}/info"), 1);
+    let info: serde_json::Value = serde_json::from_slice(&info[0].payload).unwrap();
+    assert_eq!(info["models"]["provider"], "cpu", "{info}");
+    assert_eq!(info["models"]["refused"], serde_json::json!([]), "{info}");
     let state = late.wait_for(&format!("{BASE}/door/state"), 1);
     assert!(state[0].retain);
     let state: serde_json::Value = serde_json::from_slice(&state[0].payload).unwrap();

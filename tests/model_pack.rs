@@ -71,7 +71,8 @@ fn a_good_pack_answers() {
         .expect("silence");
     assert!(silence.iter().all(|p| *p < 0.01));
     let hidden = models.encode(features.view()).expect("hidden states");
-    assert_eq!(hidden.view().dim(), (3, 149, 8));
+    assert_eq!(hidden.shape(), [3, 149, 8]);
+    assert_eq!(hidden.view().expect("at hand").dim(), (3, 149, 8));
     let embedding = models.embed(&hidden).expect("an embedding");
     assert_eq!(embedding.len(), 16);
     let spectral = SpectralView::new().compute(&voice);
@@ -79,7 +80,7 @@ fn a_good_pack_answers() {
     assert!(score.is_finite());
     // Any number of frames, and any memory layout.
     let short = models.encode(fbank(&voice[..16_000]).view()).expect("1 s");
-    assert_eq!(short.view().dim(), (3, 49, 8));
+    assert_eq!(short.shape(), [3, 49, 8]);
     let reversed = features.t().as_standard_layout().into_owned();
     assert_eq!(
         models.encode(reversed.t()).expect("a transposed view"),
@@ -413,7 +414,7 @@ fn the_default_pack_keeps_its_contract() {
     for frames in [2, 40, 99, 297, 998] {
         let features = Array2::from_elem((frames, 80), -9.0);
         let hidden = models.encode(features.view()).expect("hidden states");
-        assert_eq!(hidden.view().dim().1, frames / 2);
+        assert_eq!(hidden.shape()[1], frames / 2);
         assert_eq!(
             models.speech(features.view()).expect("speech").len(),
             frames / 2

@@ -67,7 +67,7 @@ fn rust_and_python_agree_from_samples_to_scores() {
     };
     close(
         "hidden",
-        &mut hidden.view().iter().map(|&x| x.into()),
+        &mut hidden.view().expect("at hand").iter().map(|&x| x.into()),
         &golden.hidden_first,
     );
     close(

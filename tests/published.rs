@@ -131,7 +131,7 @@ fn a_fine_tuned_encoder_names_what_it_hears() {
         })
         .unwrap();
     // 198 frames of 10 ms are twelve of 160 ms, with eight vectors each.
-    assert_eq!((hidden.frames(), hidden.view().dim().1), (12, 96));
+    assert_eq!((hidden.frames(), hidden.shape()[1]), (12, 96));
     assert_eq!(hidden.span(0.5..1.0).frames(), 4);
     let sounds = models.sounds(&hidden).unwrap();
     assert_eq!(sounds.len(), pack.sound_classes().len());

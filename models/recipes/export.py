@@ -14,7 +14,7 @@ import onnx
 import onnxruntime as ort
 import torch
 
-from . import manifest
+from . import half, manifest
 from .common import features, nets
 
 MODELS = ("encoder", "speaker", "spoof", "vad", "sound")
@@ -122,11 +122,17 @@ def quantise(folder):
     return {**fingerprint(path), "known_answer": answer(session(path), {"fbank": known_input("fbank")})}
 
 
+def in_half(folder):
+    folder = Path(folder)
+    return half.half(folder / "encoder.onnx", folder / "encoder.fp16.onnx", {"fbank": known_input("fbank")})
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--work", default="models/.train")
     p.add_argument("--out", default="models/default")
     p.add_argument("--version", default="2.3.0")
+    p.add_argument("--fp16", action="store_true", help="an encoder in 16-bit floating point too, for GPUs")
     a = p.parse_args()
     torch.manual_seed(0)
     Path(a.out).mkdir(parents=True, exist_ok=True)
@@ -135,6 +141,10 @@ def main():
     for name, net in made.items():
         report[name] = {"training": reports[name], **export_one(name, net, a.out)}
     report["encoder"]["int8"] = quantise(a.out)
+    if a.fp16:
+        report["encoder"]["fp16"] = in_half(a.out)
+    else:
+        (Path(a.out) / "encoder.fp16.onnx").unlink(missing_ok=True)  # of an earlier encoder
     for file in ("calibration", "evaluation", "ablation"):
         at = Path(a.work) / f"{file}.json"
         report[file] = json.loads(at.read_text()) if at.exists() else {}

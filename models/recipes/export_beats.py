@@ -47,15 +47,15 @@ def build(path):
     return net, tags, c, held.get("label_dict", {i: f"class_{i}" for i in range(c["predictor_class"])})
 
 
-def write(out, about, path, vad="models/default", names=None, int8=False):
+def write(out, about, path, vad="models/default", names=None, int8=False, fp16=False):
     net, tags, c, labels = build(path)
     sound = (tags, class_names(labels, names)) if tags is not None else None
-    return pack.write(out, about, net, dict(beats.FRONT), c["encoder_layers"] + 1, c["encoder_embed_dim"], 100 / 16, vad, sound, int8=int8)
+    return pack.write(out, about, net, dict(beats.FRONT), c["encoder_layers"] + 1, c["encoder_embed_dim"], 100 / 16, vad, sound, int8=int8, fp16=fp16)
 
 
 def main():
     a = checkpoint.arguments(__doc__, (["--names"], {"help": "AudioSet's class_labels_indices.csv"}))
-    write(a.out, checkpoint.about(a, "BEATs, general audio encoder", "AudioSet-2M (as published)"), a.checkpoint, a.vad, a.names, a.int8)
+    write(a.out, checkpoint.about(a, "BEATs, general audio encoder", "AudioSet-2M (as published)"), a.checkpoint, a.vad, a.names, a.int8, a.fp16)
 
 
 if __name__ == "__main__":

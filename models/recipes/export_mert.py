@@ -29,7 +29,7 @@ def main():
     a = checkpoint.arguments(__doc__)
     net, front, c = build(a.checkpoint)
     about = checkpoint.about(a, "MERT, music encoder at 24 kHz", "160 000 h of music (as published)")
-    pack.write(a.out, about, net, front, c.num_hidden_layers + 1, c.hidden_size, front["sample_rate"] / front["hop"], a.vad, int8=a.int8)
+    pack.write(a.out, about, net, front, c.num_hidden_layers + 1, c.hidden_size, front["sample_rate"] / front["hop"], a.vad, int8=a.int8, fp16=a.fp16)
 
 
 if __name__ == "__main__":

@@ -81,9 +81,9 @@ def build(folder, tolerance=1e-3):
     return spear.Spear(tried[name][0], net, names).eval(), names, c
 
 
-def write(out, about, folder, vad="models/default", int8=False):
+def write(out, about, folder, vad="models/default", int8=False, fp16=False):
     net, names, c = build(folder)
-    return pack.write(out, about, net, dict(spear.FRONT), len(names), max(net.net.dims), 50.0, vad, int8=int8)
+    return pack.write(out, about, net, dict(spear.FRONT), len(names), max(net.net.dims), 50.0, vad, int8=int8, fp16=fp16)
 
 
 def main():
@@ -92,7 +92,7 @@ def main():
     if not a.trust_remote_code:
         raise SystemExit(f"{a.checkpoint}: this recipe runs the Python code in that folder; read it, then give --trust-remote-code")
     about = checkpoint.about(a, "SPEAR, speech and audio encoder", "see the model's own page")
-    print(f"the checkpoint's own code against ours: within 1e-3; ONNX: {write(a.out, about, a.checkpoint, a.vad, a.int8):.1e}")
+    print(f"the checkpoint's own code against ours: within 1e-3; ONNX: {write(a.out, about, a.checkpoint, a.vad, a.int8, a.fp16):.1e}")
 
 
 if __name__ == "__main__":

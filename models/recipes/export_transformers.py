@@ -25,7 +25,7 @@ def main():
     a = checkpoint.arguments(__doc__)
     net, front, c = build(a.checkpoint)
     about = checkpoint.about(a, WHAT[c.model_type], "see the model's own page")
-    pack.write(a.out, about, net, front, c.num_hidden_layers + 1, c.hidden_size, front["sample_rate"] / front["hop"], a.vad, int8=a.int8)
+    pack.write(a.out, about, net, front, c.num_hidden_layers + 1, c.hidden_size, front["sample_rate"] / front["hop"], a.vad, int8=a.int8, fp16=a.fp16)
 
 
 if __name__ == "__main__":

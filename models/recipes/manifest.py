@@ -1,7 +1,7 @@
 """pack.toml and report.json of the pack, out of what the recipes and the evaluation wrote down, and its page (page.py). No figure is typed here."""
 import json
 
-from . import page
+from . import half, page
 from .common import features, nets
 from .page import DATA, LICENCE, dig
 
@@ -39,6 +39,8 @@ def toml(r, version):
     if "int8" in r["encoder"]:
         v = r["encoder"]["int8"]
         text += f'[encoder.int8]\nfile = "encoder.int8.onnx"\nsha256 = "{v["sha256"]}"\n[encoder.int8.known_answer]\noutput = {v["known_answer"]}\ntolerance = 0.05\n'
+    if "fp16" in r["encoder"]:
+        text += half.section(r["encoder"]["fp16"])
     text += head("speaker") + "dim = 192\n" + scale("speaker")
     if "cohort" in r:
         text += f'[speaker.cohort]\nfile = "cohort.f32"\nsha256 = "{r["cohort"]["sha256"]}"\nvoices = {r["cohort"]["voices"]}\n'

@@ -119,11 +119,19 @@ fn models_checks(config: &Config) -> Vec<Check> {
     ];
     if let (Ok(runtime), Ok(pack)) = (runtime, pack) {
         checks.push(
-            match models::provider_in_use(runtime, &pack, config.models.provider) {
-                Ok(device) => Check::new(
+            match models::provider_in_use(runtime, &pack, &config.models) {
+                Ok((device, refused)) if refused.is_empty() => Check::new(
                     "models",
                     State::Ok,
                     format_args!("known answers given on {device}"),
+                ),
+                Ok((device, refused)) => Check::new(
+                    "models",
+                    State::Warn,
+                    format_args!(
+                        "known answers given on {device} only: {}",
+                        refused.join("; ")
+                    ),
                 ),
                 Err(Failure::Runtime(error)) => Check::new("models", State::Fail, error),
                 Err(_) => Check::new("models", State::Fail, "cannot be opened"),

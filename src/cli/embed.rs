@@ -55,7 +55,7 @@ fn states(args: &Args, to: &Path, output: &Output) -> Result<Outcome, Failure> {
         )));
     }
     let hidden = bench.analyser().hidden(&signal)?;
-    let view = hidden.view();
+    let view = hidden.view()?;
     // States come out of the encoder in standard order, so the copy is never made.
     let values = view.as_standard_layout();
     let mut file =

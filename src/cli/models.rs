@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::Provider;
+use crate::config;
 use crate::model::{Models, Pack, Runtime};
 
 use super::analysis::load;
@@ -42,15 +42,17 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         Action::List => list(&config.pack, output),
         Action::Show { pack } => show(&Pack::load(&pack.unwrap_or(config.pack))?, output),
         Action::Check { pack } => {
-            let pack = Pack::load(&pack.unwrap_or(config.pack))?;
+            let pack = Pack::load(pack.as_deref().unwrap_or(&config.pack))?;
             let runtime = Runtime::load(config.runtime.as_deref())?;
-            let mut device = String::new();
+            let (mut device, mut refused) = (String::new(), Vec::new());
             for precision in pack.precisions() {
-                device = provider_in_use(runtime, &pack.clone().at(precision)?, config.provider)?;
+                let pack = pack.clone().at(precision)?;
+                (device, refused) = provider_in_use(runtime, &pack, &config)?;
             }
             if output.is_json() {
                 output.record(&serde_json::json!({
                     "pack": pack.name(), "version": pack.version(), "valid": true, "provider": device,
+                    "refused": refused,
                 }))?;
             } else {
                 let good = style::GOOD;
@@ -66,15 +68,14 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     }
 }
 
-/// Opens every model once, which checks its known answer, and tells where they really run.
+/// Opens every model once, which checks its known answer, and tells where they really run, and why on nothing better.
 pub(super) fn provider_in_use(
     runtime: &Runtime,
     pack: &Pack,
-    provider: Provider,
-) -> Result<String, Failure> {
-    Ok(Models::open(runtime, pack, provider)?
-        .provider()
-        .to_string())
+    config: &config::Models,
+) -> Result<(String, Vec<String>), Failure> {
+    let models = Models::open(runtime, pack, config)?;
+    Ok((models.provider().to_string(), models.refused().to_vec()))
 }
 
 fn list(configured: &Path, output: &Output) -> Result<Outcome, Failure> {

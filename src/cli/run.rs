@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{self, Config};
 use crate::model::{Pack, Runtime};
-use crate::pipeline::{Counters, Pipeline};
+use crate::pipeline::{Counters, Pipeline, Ready};
 use crate::publish::mqtt::MqttSink;
 use crate::publish::{Bus, Jsonl, QUEUE};
 use crate::telemetry::systemd;
@@ -43,10 +43,11 @@ pub fn run(args: Args, _output: &Output) -> Result<Outcome, Failure> {
     }
     let runtime = Runtime::load(config.models.runtime.as_deref())?;
     let pack = Pack::load(&config.models.pack)?.at(config.models.precision)?;
-    let bus = Arc::new(bus(&config, &pack)?);
+    let ready = Ready::open(&config, runtime, &pack)?;
+    let bus = Arc::new(bus(&config, &workbench::info(&pack, &ready))?);
     // Before any thread starts, so that no signal is missed.
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot listen for signals")?;
-    let pipeline = Pipeline::start(&config, runtime, &pack, bus.clone())?;
+    let pipeline = Pipeline::start(&config, ready, &pack, bus.clone())?;
     tracing::info!(
         node = config.node,
         streams = config.streams.len(),
@@ -111,10 +112,10 @@ enum Ending {
     Failure,
 }
 
-fn bus(config: &Config, pack: &Pack) -> Result<Bus, Failure> {
+fn bus(config: &Config, info: &serde_json::Value) -> Result<Bus, Failure> {
     let mut bus = Bus::new();
     if let Some(mqtt) = &config.mqtt {
-        let sink = MqttSink::new(mqtt, &config.node, &workbench::info(pack))?;
+        let sink = MqttSink::new(mqtt, &config.node, info)?;
         bus.add("mqtt", QUEUE, sink)
             .context("cannot start the MQTT thread")?;
     }
@@ -136,6 +137,8 @@ fn log_totals(counters: &Counters, bus: &Bus) {
         windows = counters.windows.load(Relaxed),
         encoded = counters.encoded.load(Relaxed),
         failed = counters.failed.load(Relaxed),
+        retried = counters.retried.load(Relaxed),
+        mean_batch = counters.mean_batch(),
         lost_samples = counters.lost_samples.load(Relaxed),
         "analysed"
     );

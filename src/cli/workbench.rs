@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::audio::{self, Signal};
 use crate::config::Config;
 use crate::model::{Pack, Runtime, Wanted};
-use crate::pipeline::Analyser;
+use crate::pipeline::{Analyser, Ready};
 use crate::publish::time;
 use crate::store::Enrolment;
 use crate::task::Scores;
@@ -39,13 +39,7 @@ impl Workbench {
     pub fn with(config: Config, channel: Option<u16>, wanted: Wanted) -> Result<Self, Failure> {
         let runtime = Runtime::load(config.models.runtime.as_deref())?;
         let pack = Pack::load(&config.models.pack)?.at(config.models.precision)?;
-        let analyser = Analyser::open(
-            runtime,
-            &pack,
-            config.models.provider,
-            &config.window,
-            wanted,
-        )?;
+        let analyser = Analyser::open(runtime, &pack, &config.models, &config.window, wanted)?;
         Ok(Self {
             config,
             pack,
@@ -109,10 +103,15 @@ pub fn enrolment(name: &str, pack: &Pack, evidence: &Evidence, embedding: Vec<f3
     }
 }
 
-/// What a daemon tells about itself on its retained `info` topic.
-pub fn info(pack: &Pack) -> serde_json::Value {
+/// What a daemon tells about itself on its retained `info` topic: among it where its models really run, and why on nothing
+/// better.
+pub fn info(pack: &Pack, ready: &Ready) -> serde_json::Value {
     serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"), "schema": crate::publish::SCHEMA,
         "pack": { "name": pack.name(), "version": pack.version(), "licence": pack.licence() },
+        "models": {
+            "provider": ready.device().to_string(), "refused": ready.refused(),
+            "precision": pack.precision(),
+        },
     })
 }

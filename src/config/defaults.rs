@@ -24,8 +24,12 @@ impl Default for Models {
             pack: "models/default".into(),
             runtime: None,
             provider: Provider::Cpu,
+            device_id: 0,
+            engine_cache: None,
             precision: Precision::Fp32,
             workers: 0,
+            batch: 0,
+            batch_wait_ms: 10,
         }
     }
 }

@@ -163,6 +163,7 @@ pub(super) fn paths_of(config: &mut Config) -> impl Iterator<Item = &mut PathBuf
         .into_iter()
         .flatten()
     });
+    let engines = config.models.engine_cache.iter_mut();
     let jsonl = config
         .jsonl
         .iter_mut()
@@ -173,6 +174,7 @@ pub(super) fn paths_of(config: &mut Config) -> impl Iterator<Item = &mut PathBuf
         .chain(config.models.runtime.as_mut())
         .chain(files)
         .chain(mqtt)
+        .chain(engines)
         .chain(jsonl)
 }
 

@@ -71,7 +71,7 @@ fn shape_problems_name_line_key_and_what_is_expected() {
         ),
         (
             "[models]\nprovider = 'gpu'\n",
-            "dir/ew.toml:2:12: `models.provider`: unknown value `gpu`, expected one of `cpu`, `cuda`, `auto`",
+            "dir/ew.toml:2:12: `models.provider`: unknown value `gpu`, expected one of `cpu`, `cuda`, `tensorrt`, `auto`",
         ),
         (
             "[models]\nworkers = -1\n",

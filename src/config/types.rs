@@ -49,15 +49,30 @@ pub struct Models {
     pub runtime: Option<PathBuf>,
     /// Where the models run.
     pub provider: Provider,
+    /// Which of several GPUs, counted from 0.
+    #[schemars(range(max = 63))]
+    pub device_id: u16,
+    /// Folder in which TensorRT keeps the engines that it compiles, which takes minutes; absent: it does so at each start.
+    pub engine_cache: Option<PathBuf>,
     /// Numbers of the encoder's weights. Voices that were enrolled with one precision are not compared with the other's.
     pub precision: Precision,
-    /// Inference threads, 0 to 256; 0: one a core.
+    /// Inference threads, 0 to 256; 0: one a core, and two on a GPU: one makes features while the other's batch runs.
     #[schemars(range(max = 256))]
     pub workers: usize,
+    /// Windows, of any of a worker's streams, that run through the models together, 0 to 256; 0: 32 on a GPU, 1 on a CPU,
+    /// where more brings nothing (docs/gpu.md).
+    #[schemars(range(max = 256))]
+    pub batch: usize,
+    /// Milliseconds that a window may wait for others to run with, 0 to 1000. It waits no longer than until each of the worker's
+    /// streams has one there.
+    #[schemars(range(max = 1000))]
+    pub batch_wait_ms: u64,
 }
 
 /// Where the models run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
     /// The CPU.
@@ -65,12 +80,16 @@ pub enum Provider {
     Cpu,
     /// CUDA, or an error at start.
     Cuda,
-    /// CUDA where it works, else the CPU, and says which.
+    /// The encoder on TensorRT and its heads on CUDA, or an error at start.
+    Tensorrt,
+    /// TensorRT where it works, else CUDA, else the CPU; what does not work is warned of.
     Auto,
 }
 
 /// Numbers of the encoder's weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floating point.
@@ -78,6 +97,8 @@ pub enum Precision {
     Fp32,
     /// 8-bit integers, if the pack has such an encoder: smaller, faster on a CPU, a little less exact.
     Int8,
+    /// 16-bit floating point, if the pack has such an encoder: for GPUs; a CPU computes it slowly.
+    Fp16,
 }
 
 /// One thing that is listened to.

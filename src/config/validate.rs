@@ -20,7 +20,15 @@ pub(super) fn problems(config: &Config, positions: &Positions) -> Vec<Problem> {
     };
     check.identifier("node", &config.node);
     check.filled("models.pack", config.models.pack.as_os_str().is_empty());
+    check.integer(
+        "models.device_id",
+        usize::from(config.models.device_id),
+        0..=63,
+    );
     check.integer("models.workers", config.models.workers, 0..=256);
+    check.integer("models.batch", config.models.batch, 0..=256);
+    let wait = usize::try_from(config.models.batch_wait_ms).unwrap_or(usize::MAX);
+    check.integer("models.batch_wait_ms", wait, 0..=1_000);
     check.streams(&config.streams);
     check.window(&config.window);
     check.filled("speaker.store", config.speaker.store.as_os_str().is_empty());

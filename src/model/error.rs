@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::pack::Part;
+use super::place::Device;
 
 /// Why models cannot be loaded or run.
 #[derive(Debug, thiserror::Error)]
@@ -103,9 +104,13 @@ pub enum ModelError {
     },
     /// The provider that the configuration demands does not work.
     #[error(
-        "CUDA does not work here: {reason}; install the GPU build of ONNX Runtime with its CUDA libraries, or set models.provider to \"auto\" or \"cpu\""
+        "{device} does not work here (device {id}): {reason}; install the GPU build of ONNX Runtime with the libraries of {device}, or set models.provider to \"auto\" or \"cpu\""
     )]
     Provider {
+        /// Which.
+        device: Device,
+        /// Which of several GPUs.
+        id: u16,
         /// The runtime's words.
         reason: String,
     },

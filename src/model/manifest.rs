@@ -80,6 +80,7 @@ pub(super) struct Encoder {
     pub accuracy: BTreeMap<String, toml::Value>,
     pub known_answer: KnownAnswer,
     pub int8: Option<Variant>,
+    pub fp16: Option<Variant>,
 }
 
 /// The same model with other numbers.
@@ -114,15 +115,26 @@ impl Manifest {
         if precision == Precision::Fp32 {
             return Ok(());
         }
-        let Some(int8) = self.encoder.int8.take() else {
-            let expected = "an int8 encoder; or set models.precision to \"fp32\"";
-            return Err(unsupported(path, "encoder.int8", "absent", expected));
+        let (key, expected, variant) = match precision {
+            Precision::Int8 => (
+                "encoder.int8",
+                "an int8 encoder; or set models.precision to \"fp32\"",
+                self.encoder.int8.take(),
+            ),
+            _ => (
+                "encoder.fp16",
+                "an fp16 encoder; or set models.precision to \"fp32\"",
+                self.encoder.fp16.take(),
+            ),
+        };
+        let Some(variant) = variant else {
+            return Err(unsupported(path, key, "absent", expected));
         };
         self.encoder = Encoder {
-            file: int8.file,
-            sha256: int8.sha256,
-            accuracy: int8.accuracy,
-            known_answer: int8.known_answer,
+            file: variant.file,
+            sha256: variant.sha256,
+            accuracy: variant.accuracy,
+            known_answer: variant.known_answer,
             ..self.encoder.clone()
         };
         Ok(())
@@ -239,9 +251,13 @@ impl Manifest {
                 expected,
             ));
         }
-        if let Some(int8) = &self.encoder.int8 {
-            let key = "encoder.int8.known_answer.output";
-            int8.known_answer.check(path, key, usize::MAX)?;
+        for (key, variant) in [
+            ("encoder.int8.known_answer.output", &self.encoder.int8),
+            ("encoder.fp16.known_answer.output", &self.encoder.fp16),
+        ] {
+            if let Some(variant) = variant {
+                variant.known_answer.check(path, key, usize::MAX)?;
+            }
         }
         let speaker = self.speaker.as_ref().map(|s| (&s.known_answer, s.dim));
         let spoof = self.spoof.as_ref().map(|s| (&s.known_answer, 1));

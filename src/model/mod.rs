@@ -13,24 +13,35 @@
 //!   .probe(&hidden)                   -> the answers of its probes, if it has any
 //! ```
 //!
+//! Each has a twin for many windows (`.hear_all`, …), which runs those of one shape together. Hidden states stay where the
+//! encoder left them, on a GPU too, and heads read them there; they are fetched only by who looks at them (`Hidden::view`).
+//!
 //! `docs/pack.md` is the contract that a pack is held to.
 
+mod batch;
 mod calibration;
+mod calls;
+mod cut;
 mod error;
 mod heads;
+mod hidden;
 mod input;
 mod manifest;
 mod net;
 mod onnx;
 mod pack;
+mod place;
+mod prove;
 mod runtime;
 mod sessions;
 
+pub use batch::Tally;
 pub use calibration::Calibration;
 pub use error::ModelError;
 pub use heads::ProbeKind;
+pub use hidden::Hidden;
 pub use input::{Input, Stretch};
-pub use net::Device;
 pub use pack::{Accuracy, Pack, Part};
+pub use place::{Device, Execution};
 pub use runtime::Runtime;
-pub use sessions::{Hidden, Models, Wanted};
+pub use sessions::{Models, Wanted};

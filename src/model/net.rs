@@ -1,35 +1,15 @@
 //! One ONNX session held to its contract: names, ranks and dimensions when it is opened, shape and finite values at
 //! every run.
 
-use std::fmt;
-
-use ort::ep;
-use ort::session::builder::SessionBuilder;
 use ort::session::{Session, SessionInputValue};
-use ort::value::{Outlet, TensorElementType, TensorRef};
+use ort::value::{Outlet, Tensor, TensorElementType};
 
+use super::cut::{host, take};
 use super::error::ModelError;
 use super::onnx;
 use super::pack::Part;
+use super::place::Place;
 use super::runtime::{Runtime, chain};
-
-/// Where a session really runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Device {
-    /// The CPU, one thread.
-    Cpu,
-    /// The first CUDA device.
-    Cuda,
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-        })
-    }
-}
 
 /// Name and dimensions of an input or output; −1 is a dynamic dimension.
 pub(super) type Port = (&'static str, Vec<i64>);
@@ -41,11 +21,21 @@ pub(super) struct Contract {
     pub output: Port,
 }
 
+/// One input of a run.
+#[derive(Clone, Copy)]
+pub(super) enum Given<'a> {
+    /// Shape and values in the host's memory.
+    Host(&'a [usize], &'a [f32]),
+    /// A tensor, wherever it lies.
+    Tensor(&'a Tensor<f32>),
+}
+
 /// A session and what it promised.
 pub(super) struct Net {
     part: Part,
     session: Session,
     inputs: Vec<&'static str>,
+    output: &'static str,
 }
 
 impl Net {
@@ -53,13 +43,13 @@ impl Net {
     pub fn open(
         runtime: &Runtime,
         bytes: &[u8],
-        device: Device,
+        place: &Place,
         contract: Contract,
     ) -> Result<Self, ModelError> {
         let part = contract.part;
         let refused = |reason: String| ModelError::Refused { part, reason };
         onnx::check(bytes).map_err(refused)?;
-        let session = commit(runtime, bytes, device, part)?;
+        let session = commit(runtime, bytes, place, part)?;
         check_ports(part, session.inputs(), &contract.inputs, true)?;
         check_ports(
             part,
@@ -71,6 +61,7 @@ impl Net {
             part,
             session,
             inputs: contract.inputs.into_iter().map(|(name, _)| name).collect(),
+            output: contract.output.0,
         })
     }
 
@@ -78,33 +69,23 @@ impl Net {
     /// was found to be `expected` and its values finite.
     pub fn run<R>(
         &mut self,
-        inputs: &[(&[usize], &[f32])],
+        inputs: &[Given],
         expected: &[usize],
         read: impl FnOnce(&[f32]) -> R,
     ) -> Result<R, ModelError> {
         let part = self.part;
-        let failed = |e: ort::Error| ModelError::Run {
-            part,
-            reason: chain(&e),
-        };
+        let failed = |e: ort::Error| failed(part, &e);
         let mut values: Vec<(&str, SessionInputValue)> = Vec::with_capacity(inputs.len());
-        for (name, (shape, data)) in self.inputs.iter().zip(inputs) {
-            let tensor = TensorRef::from_array_view((*shape, *data)).map_err(failed)?;
-            values.push((*name, tensor.into()));
+        for (name, given) in self.inputs.iter().zip(inputs) {
+            let value = match given {
+                Given::Host(shape, data) => host(shape, data).map_err(failed)?.into(),
+                Given::Tensor(tensor) => (*tensor).into(),
+            };
+            values.push((*name, value));
         }
         let outputs = self.session.run(values).map_err(failed)?;
         let (shape, data) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
-        if !shape
-            .iter()
-            .map(|d| usize::try_from(*d).ok())
-            .eq(expected.iter().map(|d| Some(*d)))
-        {
-            return Err(ModelError::Contract {
-                part,
-                expected: format!("an output of shape {expected:?}"),
-                found: format!("{shape}"),
-            });
-        }
+        check_shape(part, shape, expected)?;
         if let Some(found) = data.iter().find(|x| !x.is_finite()) {
             return Err(ModelError::Output {
                 part,
@@ -114,32 +95,59 @@ impl Net {
         }
         Ok(read(data))
     }
+
+    /// Runs on one tensor of values and leaves the output where `place` has its memory, after its shape was found to be
+    /// `expected`. Its values were not looked at.
+    pub fn run_on_device(
+        &mut self,
+        shape: &[usize],
+        values: Vec<f32>,
+        expected: &[usize],
+        place: &Place,
+    ) -> Result<Tensor<f32>, ModelError> {
+        let part = self.part;
+        let run = || -> ort::Result<Tensor<f32>> {
+            let memory = place.memory()?;
+            let mut binding = self.session.create_binding()?;
+            // Owned: a borrowed tensor would be copied by the binding.
+            let input = Tensor::from_array((shape.to_vec(), values))?;
+            binding.bind_input(self.inputs[0], &input)?;
+            binding.bind_output_to_device(self.output, &memory)?;
+            take(self.session.run_binding(&binding)?.remove(self.output))
+        };
+        let tensor = run().map_err(|e| failed(part, &e))?;
+        check_shape(part, tensor.shape(), expected)?;
+        // Without a provider for the device a binding silently falls back to the host's memory.
+        if place.device.is_gpu() && tensor.memory_info().is_cpu_accessible() {
+            let found = "the host's memory".to_owned();
+            let expected = format!("an output in the memory of {}", place.device);
+            return Err(ModelError::Contract {
+                part,
+                expected,
+                found,
+            });
+        }
+        Ok(tensor)
+    }
 }
 
-/// One thread a session, for many sessions side by side beat one on many threads; no spinning, for a daemon mostly waits.
-fn builder(runtime: &Runtime, device: Device) -> Result<SessionBuilder, ModelError> {
-    let options = || {
-        Session::builder(runtime.environment())?
-            .with_intra_threads(1)?
-            .with_inter_threads(1)?
-            .with_intra_op_spinning(false)?
-            .with_inter_op_spinning(false)
-            .map_err(ort::Error::from)
-    };
-    let builder = options().map_err(|e: ort::Error| ModelError::RuntimeUnusable {
-        path: runtime.path().into(),
-        reason: chain(&e),
-    })?;
-    match device {
-        Device::Cpu => Ok(builder),
-        // Without `error_on_failure` a missing provider silently gives a CPU session. TF32 would move known answers.
-        Device::Cuda => builder
-            .with_execution_providers([ep::CUDA::default()
-                .with_tf32(false)
-                .build()
-                .error_on_failure()])
-            .map_err(|e| ModelError::Provider { reason: chain(&e) }),
+fn failed(part: Part, error: &ort::Error) -> ModelError {
+    ModelError::Run {
+        part,
+        reason: chain(error),
     }
+}
+
+fn check_shape(part: Part, shape: &[i64], expected: &[usize]) -> Result<(), ModelError> {
+    let dims = shape.iter().map(|d| usize::try_from(*d).ok());
+    if dims.eq(expected.iter().map(|d| Some(*d))) {
+        return Ok(());
+    }
+    Err(ModelError::Contract {
+        part,
+        expected: format!("an output of shape {expected:?}"),
+        found: format!("{shape:?}"),
+    })
 }
 
 /// Loads the model. A driver or a GPU that is missing shows only now: then the model loads on the CPU, and the provider
@@ -147,19 +155,21 @@ fn builder(runtime: &Runtime, device: Device) -> Result<SessionBuilder, ModelErr
 fn commit(
     runtime: &Runtime,
     bytes: &[u8],
-    device: Device,
+    place: &Place,
     part: Part,
 ) -> Result<Session, ModelError> {
-    let on = |device| -> Result<Result<Session, String>, ModelError> {
-        let session = builder(runtime, device)?.commit_from_memory(bytes);
+    let on = |place: &Place| -> Result<Result<Session, String>, ModelError> {
+        let session = place.builder(runtime)?.commit_from_memory(bytes);
         Ok(session.map_err(|e| chain(&e)))
     };
-    match (on(device)?, device) {
-        (Ok(session), _) => Ok(session),
-        (Err(reason), Device::Cuda) if on(Device::Cpu)?.is_ok() => {
-            Err(ModelError::Provider { reason })
-        }
-        (Err(reason), _) => Err(ModelError::Refused { part, reason }),
+    let host = Place {
+        device: super::place::Device::Cpu,
+        ..place.clone()
+    };
+    match on(place)? {
+        Ok(session) => Ok(session),
+        Err(reason) if place.device.is_gpu() && on(&host)?.is_ok() => Err(place.failed(reason)),
+        Err(reason) => Err(ModelError::Refused { part, reason }),
     }
 }
 

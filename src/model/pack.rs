@@ -67,6 +67,7 @@ pub struct Pack {
     folder: PathBuf,
     manifest: Manifest,
     hash: String,
+    precision: Precision,
 }
 
 impl Pack {
@@ -89,6 +90,7 @@ impl Pack {
                 .map_err(|source| read_error(folder, source))?,
             manifest,
             hash,
+            precision: Precision::Fp32,
         };
         for part in pack.parts() {
             pack.visit(part, |_| {})?;
@@ -97,8 +99,9 @@ impl Pack {
         for probe in pack.manifest.probes.values() {
             pack.visit_file(Part::Probe, &probe.file, &probe.sha256, |_| {})?;
         }
-        if let Some(int8) = &pack.manifest.encoder.int8 {
-            pack.visit_file(Part::Encoder, &int8.file, &int8.sha256, |_| {})?;
+        let encoder = &pack.manifest.encoder;
+        for variant in encoder.int8.iter().chain(&encoder.fp16) {
+            pack.visit_file(Part::Encoder, &variant.file, &variant.sha256, |_| {})?;
         }
         Ok(pack)
     }
@@ -110,14 +113,23 @@ impl Pack {
     pub fn at(mut self, precision: Precision) -> Result<Self, ModelError> {
         let path = self.folder.join("pack.toml");
         self.manifest.choose(precision, &path)?;
+        self.precision = precision;
         self.hash = binding_hash(&self.manifest);
         Ok(self)
     }
 
     /// What [`Pack::at`] can be asked for.
     pub fn precisions(&self) -> Vec<Precision> {
-        let int8 = self.manifest.encoder.int8.as_ref().map(|_| Precision::Int8);
-        [Precision::Fp32].into_iter().chain(int8).collect()
+        let encoder = &self.manifest.encoder;
+        let int8 = encoder.int8.as_ref().map(|_| Precision::Int8);
+        let fp16 = encoder.fp16.as_ref().map(|_| Precision::Fp16);
+        let variants = int8.into_iter().chain(fp16);
+        [Precision::Fp32].into_iter().chain(variants).collect()
+    }
+
+    /// Numbers of the encoder in use.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The pack's name.

@@ -1,11 +1,17 @@
-//! One window through the models: speech first, and the encoder and its heads only when there is something to score.
+//! Windows through the models: speech first, and the encoder and its heads only when there is something to score.
+
+use std::ops::Range;
+
+use ndarray::Array2;
 
 use crate::audio::{Level, SAMPLE_RATE, Signal};
 use crate::config;
 use crate::dsp::{HOP, SpectralView, WINDOW, fbank};
-use crate::model::{Device, Hidden, ModelError, Models, Pack, Runtime, Stretch, Wanted};
+use crate::model::{
+    Device, Execution, Hidden, ModelError, Models, Pack, Runtime, Stretch, Tally, Wanted,
+};
 use crate::task::sound::Sounds;
-use crate::task::speech::newest_utterance;
+use crate::task::speech::{Speech, newest_utterance};
 use crate::task::{Scores, Utterance};
 
 use super::segmenter::{Segmenter, Window};
@@ -41,7 +47,8 @@ pub struct Heard {
 /// One set of sessions and the scratch space around them, owned by one thread.
 pub struct Analyser {
     models: Models,
-    spectral: Option<SpectralView>,
+    /// One for each thread that may make spectral views at once; none where detection is off.
+    spectral: Vec<SpectralView>,
     speech_threshold: f32,
     /// Least share of speech, 0 to 1.
     min_speech: f64,
@@ -49,23 +56,61 @@ pub struct Analyser {
     min_utterance: usize,
 }
 
+/// A window on its way through the models.
+struct Work<'w> {
+    window: &'w Window,
+    sound: bool,
+    /// What is known of it so far, or why nothing will be.
+    scores: Result<Scores, ModelError>,
+    /// Where the newest utterance is, in frames of 20 ms, if it is to be scored.
+    utterance: Option<Speech>,
+    hidden: Option<Hidden>,
+}
+
+impl Work<'_> {
+    /// Takes in what a model said of the window.
+    fn keep<R>(&mut self, answer: Result<R, ModelError>, keep: impl FnOnce(&mut Self, R)) {
+        match (answer, &self.scores) {
+            (Ok(answer), Ok(_)) => keep(self, answer),
+            (Err(error), Ok(_)) => self.scores = Err(error),
+            (_, Err(_)) => (),
+        }
+    }
+
+    /// Samples of the utterance, in the window.
+    fn spoken(&self) -> Option<Range<usize>> {
+        let frames = &self.utterance.as_ref()?.utterance;
+        let end = (frames.end * ENCODER_HOP + WINDOW - HOP).min(self.window.signal.len());
+        Some(frames.start * ENCODER_HOP..end)
+    }
+}
+
 impl Analyser {
-    /// Opens the pack's sessions on `provider`, of the heads that can be left out only those that are wanted.
+    /// Opens the pack's sessions where `execution` says, of the heads that can be left out only those that are wanted.
     pub fn open(
         runtime: &Runtime,
         pack: &Pack,
-        provider: config::Provider,
+        execution: impl Into<Execution>,
         window: &config::Window,
         wanted: Wanted,
     ) -> Result<Self, ModelError> {
         let min_s = window.min_speech * window.length_s;
+        let models = Models::open_wanted(runtime, pack, execution, wanted)?;
         Ok(Self {
-            models: Models::open_wanted(runtime, pack, provider, wanted)?,
-            spectral: wanted.spoof.then(SpectralView::new),
+            models,
+            spectral: wanted.spoof.then(SpectralView::new).into_iter().collect(),
             speech_threshold: pack.speech_threshold(),
             min_speech: window.min_speech,
             min_utterance: ((min_s * f64::from(SAMPLE_RATE)) as usize / ENCODER_HOP).max(1),
         })
+    }
+
+    /// The same with this many threads for the features of a batch: a GPU would wait for one.
+    pub fn threads(mut self, threads: usize) -> Self {
+        if !self.spectral.is_empty() {
+            self.spectral.resize_with(threads.max(1), SpectralView::new);
+        }
+        self
     }
 
     /// Where the models really run.
@@ -73,77 +118,179 @@ impl Analyser {
         self.models.provider()
     }
 
+    /// Why they do not run on what would have been better; empty where it was not tried or works.
+    pub fn refused(&self) -> &[String] {
+        self.models.refused()
+    }
+
+    /// How often the encoder ran, and on how much.
+    pub fn tally(&self) -> Tally {
+        self.models.tally()
+    }
+
+    pub(super) fn models(&mut self) -> &mut Models {
+        &mut self.models
+    }
+
+    /// The shortest utterance that is scored, seconds.
+    pub(super) fn shortest_s(&self) -> f64 {
+        frame_s(self.min_utterance)
+    }
+
+    /// Whether real and forged voices are told apart.
+    pub(super) fn detects(&self) -> bool {
+        !self.spectral.is_empty()
+    }
+
     /// Scores one window; `sound`: also what else is heard in it, where the pack has a head for that.
     pub fn window(&mut self, window: &Window, sound: bool) -> Result<Scores, ModelError> {
-        let level = Level::of(&window.signal.samples);
-        let mut scores = Scores {
-            start_s: clock_s(window.first_sample),
-            end_s: clock_s(window.end_sample()),
-            new_s: clock_s(
-                window
-                    .end_sample()
-                    .saturating_sub(window.new_samples as u64),
-            ),
-            level_dbfs: level.rms_dbfs(),
-            clipped: level.clipped(),
-            speech: 0.0,
+        let mut scores = self.windows(&[(window, sound)]);
+        // One for each window.
+        scores.swap_remove(0)
+    }
+
+    /// Scores many windows, those of one shape together. Each has its own answer or its own error, in their order.
+    pub fn windows(&mut self, windows: &[(&Window, bool)]) -> Vec<Result<Scores, ModelError>> {
+        let hears = self.models.hears_sounds() || self.models.has_probes();
+        let begin = windows.iter().map(|&(window, sound)| Work {
+            scores: Ok(unheard(window)),
+            window,
+            sound: sound && hears,
             utterance: None,
-            speech_end_s: None,
-            sounds: None,
-            probes: Vec::new(),
+            hidden: None,
+        });
+        let mut works: Vec<Work> = begin.collect();
+        let is_audible = |work: &Work| {
+            let level = work.scores.as_ref().map_or(f64::MIN, |s| s.level_dbfs);
+            // What is no number is not silent: the models refuse it, and that is counted.
+            (level.is_nan() || level >= SILENCE_DBFS) && work.window.fbank.nrows() >= 2
         };
-        if level.rms_dbfs() < SILENCE_DBFS || window.fbank.nrows() < 2 {
-            return Ok(scores);
-        }
-        let mut hidden: Option<Hidden> = None;
-        if sound && (self.models.hears_sounds() || self.models.has_probes()) {
-            let whole = hidden.insert(self.models.hear(window.stretch())?);
-            if self.models.hears_sounds() {
-                let probabilities = self.models.sounds(whole)?;
-                scores.sounds = Some(Sounds { probabilities });
-            }
-            scores.probes = self.models.probe(whole)?;
-        }
-        let speech = newest_utterance(
-            &self.models.speech(window.fbank.view())?,
-            self.speech_threshold,
-        );
-        scores.speech = speech.share;
-        if speech.share >= self.min_speech {
-            let silence = speech.silence * ENCODER_HOP;
-            scores.speech_end_s = Some(clock_s(window.end_sample().saturating_sub(silence as u64)));
-        }
-        // Without new speech this window would only repeat what the last one said.
-        let is_new = speech.silence * ENCODER_HOP < window.new_samples;
-        if is_new && speech.utterance.len() >= self.min_utterance {
-            // One encode, many heads.
-            let hidden = match hidden {
-                Some(hidden) => hidden,
-                None => self.models.hear(window.stretch())?,
-            };
-            let frames = speech.utterance;
-            let samples = frames.start * ENCODER_HOP
-                ..(frames.end * ENCODER_HOP + WINDOW - HOP).min(window.signal.len());
-            let spoken = &window.signal.samples[samples.clone()];
-            let hidden = hidden.span(frame_s(frames.start)..frame_s(frames.end));
-            scores.utterance = Some(Utterance {
-                start_s: clock_s(window.first_sample + samples.start as u64),
-                end_s: clock_s(window.first_sample + samples.end as u64),
-                began: speech.began,
-                embedding: match self.models.knows_voices() {
-                    true => self.models.embed(&hidden)?,
-                    false => Vec::new(),
-                },
-                genuine: match &mut self.spectral {
-                    Some(spectral) => Some(
-                        self.models
-                            .genuine(&hidden, spectral.compute(spoken).view())?,
-                    ),
-                    None => None,
-                },
+        let mut audible: Vec<&mut Work> = works.iter_mut().filter(|w| is_audible(w)).collect();
+        self.speech(&mut audible);
+        self.encode(&mut audible);
+        self.sounds(&mut audible);
+        self.utterances(&mut audible);
+        works.into_iter().map(|work| work.scores).collect()
+    }
+
+    /// Where somebody speaks, and whether it is new.
+    fn speech(&mut self, works: &mut [&mut Work]) {
+        let fbanks: Vec<_> = works.iter().map(|w| w.window.fbank.view()).collect();
+        let answers = self.models.speech_all(&fbanks);
+        let (threshold, min_speech) = (self.speech_threshold, self.min_speech);
+        let min_utterance = self.min_utterance;
+        for (work, answer) in works.iter_mut().zip(answers) {
+            work.keep(answer, |work, probabilities| {
+                let speech = newest_utterance(&probabilities, threshold);
+                let silence = speech.silence * ENCODER_HOP;
+                if let Ok(scores) = &mut work.scores {
+                    scores.speech = speech.share;
+                    if speech.share >= min_speech {
+                        let end = work.window.end_sample().saturating_sub(silence as u64);
+                        scores.speech_end_s = Some(clock_s(end));
+                    }
+                }
+                // Without new speech this window would only repeat what the last one said.
+                let is_new = silence < work.window.new_samples;
+                if is_new && speech.utterance.len() >= min_utterance {
+                    work.utterance = Some(speech);
+                }
             });
         }
-        Ok(scores)
+    }
+
+    /// One encode, many heads.
+    fn encode(&mut self, works: &mut [&mut Work]) {
+        let is_wanted = |w: &&mut &mut Work| w.scores.is_ok() && (w.sound || w.utterance.is_some());
+        let mut works: Vec<_> = works.iter_mut().filter(is_wanted).collect();
+        let stretches: Vec<Stretch> = works.iter().map(|w| w.window.stretch()).collect();
+        let answers = self.models.hear_all(&stretches);
+        for (work, answer) in works.iter_mut().zip(answers) {
+            work.keep(answer, |work, hidden| work.hidden = Some(hidden));
+        }
+    }
+
+    /// What else is heard, in whole windows.
+    fn sounds(&mut self, works: &mut [&mut Work]) {
+        let is_wanted = |w: &&mut &mut Work| w.sound && w.hidden.is_some();
+        let mut works: Vec<_> = works.iter_mut().filter(is_wanted).collect();
+        let hidden: Vec<Hidden> = works.iter().filter_map(|w| w.hidden.clone()).collect();
+        let hidden: Vec<&Hidden> = hidden.iter().collect();
+        if self.models.hears_sounds() {
+            let answers = self.models.sounds_all(&hidden);
+            for (work, answer) in works.iter_mut().zip(answers) {
+                work.keep(answer, |work, probabilities| {
+                    if let Ok(scores) = &mut work.scores {
+                        scores.sounds = Some(Sounds { probabilities });
+                    }
+                });
+            }
+        }
+        let answers = self.models.probe_all(&hidden);
+        for (work, answer) in works.iter_mut().zip(answers) {
+            work.keep(answer, |work, probes| {
+                if let Ok(scores) = &mut work.scores {
+                    scores.probes = probes;
+                }
+            });
+        }
+    }
+
+    /// Who spoke, and whether the voice is real.
+    fn utterances(&mut self, works: &mut [&mut Work]) {
+        let mut spans = Vec::new();
+        let mut spoken = Vec::new();
+        let mut voices: Vec<&mut Work> = Vec::new();
+        for work in works.iter_mut() {
+            let (Some(hidden), Some(speech), Ok(_)) = (&work.hidden, &work.utterance, &work.scores)
+            else {
+                continue;
+            };
+            let frames = speech.utterance.clone();
+            spans.push(hidden.span(frame_s(frames.start)..frame_s(frames.end)));
+            let began = speech.began;
+            let samples = work.spoken().unwrap_or_default();
+            let first = work.window.first_sample;
+            if let Ok(scores) = &mut work.scores {
+                scores.utterance = Some(Utterance {
+                    start_s: clock_s(first + samples.start as u64),
+                    end_s: clock_s(first + samples.end as u64),
+                    began,
+                    embedding: Vec::new(),
+                    genuine: None,
+                });
+            }
+            spoken.push(&work.window.signal.samples[samples]);
+            voices.push(work);
+        }
+        if voices.is_empty() {
+            return;
+        }
+        if self.models.knows_voices() {
+            let answers = self.models.embed_all(&spans.iter().collect::<Vec<_>>());
+            for (work, answer) in voices.iter_mut().zip(answers) {
+                work.keep(answer, |work, embedding| {
+                    if let Some(utterance) = utterance_of(work) {
+                        utterance.embedding = embedding;
+                    }
+                });
+            }
+        }
+        if !self.spectral.is_empty() {
+            let views = spectral_views(&mut self.spectral, &spoken);
+            let windows: Vec<_> = spans
+                .iter()
+                .zip(views.iter().map(|view| view.view()))
+                .collect();
+            let answers = self.models.genuine_all(&windows);
+            for (work, answer) in voices.iter_mut().zip(answers) {
+                work.keep(answer, |work, genuine| {
+                    if let Some(utterance) = utterance_of(work) {
+                        utterance.genuine = Some(genuine);
+                    }
+                });
+            }
+        }
     }
 
     /// Hidden states of a piece of audio, at least 25 ms and at most a minute.
@@ -164,8 +311,10 @@ impl Analyser {
             heard.embedding = Some(self.models.embed(&hidden)?);
         }
         if heads.spoof {
-            let spectral = self.spectral.get_or_insert_with(SpectralView::new);
-            let view = spectral.compute(&signal.samples);
+            if self.spectral.is_empty() {
+                self.spectral.push(SpectralView::new());
+            }
+            let view = self.spectral[0].compute(&signal.samples);
             heard.genuine = Some(self.models.genuine(&hidden, view.view())?);
         }
         if heads.sound {
@@ -213,6 +362,54 @@ impl Analyser {
         }
         Ok(scores)
     }
+}
+
+/// A window of which no model was asked yet.
+fn unheard(window: &Window) -> Scores {
+    let level = Level::of(&window.signal.samples);
+    let new = window.new_samples as u64;
+    Scores {
+        start_s: clock_s(window.first_sample),
+        end_s: clock_s(window.end_sample()),
+        new_s: clock_s(window.end_sample().saturating_sub(new)),
+        level_dbfs: level.rms_dbfs(),
+        clipped: level.clipped(),
+        speech: 0.0,
+        utterance: None,
+        speech_end_s: None,
+        sounds: None,
+        probes: Vec::new(),
+    }
+}
+
+fn utterance_of<'a>(work: &'a mut Work) -> Option<&'a mut Utterance> {
+    work.scores.as_mut().ok()?.utterance.as_mut()
+}
+
+/// The spectral view of each piece, on as many threads as there are `makers`.
+fn spectral_views(makers: &mut [SpectralView], pieces: &[&[f32]]) -> Vec<Array2<f32>> {
+    let each = pieces.len().div_ceil(makers.len().max(1)).max(1);
+    if each == pieces.len() {
+        let maker = &mut makers[0];
+        return pieces.iter().map(|piece| maker.compute(piece)).collect();
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = makers
+            .iter_mut()
+            .zip(pieces.chunks(each))
+            .map(|(maker, pieces)| {
+                let make = move || -> Vec<Array2<f32>> {
+                    pieces.iter().map(|piece| maker.compute(piece)).collect()
+                };
+                scope.spawn(make)
+            })
+            .collect();
+        let views = threads.into_iter().map(|thread| match thread.join() {
+            Ok(views) => views,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        views.flatten().collect()
+    })
 }
 
 /// Seconds into a window at which a frame of the speech probabilities starts.

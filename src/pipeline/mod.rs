@@ -4,8 +4,10 @@
 mod analyser;
 mod engine;
 mod queue;
+mod ready;
 mod segmenter;
 mod stream;
+mod warm_up;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::audio::{self, Frontend, SAMPLE_RATE, SourceError, WIDE_RATE};
 use crate::config::{self, Config};
-use crate::model::{Device, ModelError, Pack, Part, Runtime, Wanted};
+use crate::model::{Device, ModelError, Pack, Part};
 use crate::publish::Bus;
 use crate::store::{Enrolment, SpeakerStore, StoreError};
 use crate::task::sound::SoundPolicy;
@@ -23,6 +25,9 @@ use crate::task::{Judge, Policy, Probe};
 
 pub use analyser::{Analyser, Heads, Heard};
 pub use engine::Counters;
+pub use ready::Ready;
+pub use segmenter::Window;
+pub use warm_up::{Warm, warm_up};
 
 /// A running daemon's analysis: one thread a stream, one worker an inference thread.
 pub struct Pipeline {
@@ -99,23 +104,22 @@ pub fn probes(pack: &Pack) -> Vec<Probe> {
 }
 
 impl Pipeline {
-    /// Opens models and sources and starts to analyse. Sources that may come later (devices, commands) are waited for
+    /// Opens sources and starts to analyse. Sources that may come later (devices, commands) are waited for
     /// while the pipeline runs; whatever can never work is an error here.
     pub fn start(
         config: &Config,
-        runtime: &Runtime,
+        ready: Ready,
         pack: &Pack,
         bus: Arc<Bus>,
     ) -> Result<Self, PipelineError> {
         let open = |_, stream: &config::Stream| audio::open(&stream.source);
-        Self::start_from(config, runtime, pack, bus, open)
+        Self::start_from(config, ready, pack, bus, open)
     }
 
-    /// The same with sources of the caller's own: `open` is asked once a stream, in order, with its index, when the models
-    /// are open already.
+    /// The same with sources of the caller's own: `open` is asked once a stream, in order, with its index.
     pub fn start_from(
         config: &Config,
-        runtime: &Runtime,
+        ready: Ready,
         pack: &Pack,
         bus: Arc<Bus>,
         mut open: impl FnMut(usize, &config::Stream) -> audio::Opened,
@@ -127,39 +131,13 @@ impl Pipeline {
                 config.window.length_s
             );
         }
-        let judge = Arc::new(judge(config, pack)?);
         if !pack.has(Part::Speaker) {
             tracing::warn!(
                 pack = pack.name(),
                 "this pack has no speaker head: nothing is said of who speaks"
             );
-        } else if judge.matcher.is_empty() {
-            tracing::warn!(store = %config.speaker.store.display(), "nobody is enrolled: every voice will be a stranger's");
         }
-        let wanted = Wanted {
-            spoof: config.spoof.enabled,
-            sound: judge.sound.is_some() && config.streams.iter().any(|s| s.sound),
-            probes: config.streams.iter().any(|s| s.sound),
-        };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = if config.models.workers == 0 {
-            cores
-        } else {
-            config.models.workers
-        };
-        let analysers = (0..workers.min(config.streams.len()).max(1))
-            .map(|_| {
-                Analyser::open(
-                    runtime,
-                    pack,
-                    config.models.provider,
-                    &config.window,
-                    wanted,
-                )
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let device = analysers[0].device();
-
+        let device = ready.device();
         let mut sources = Vec::new();
         for (index, stream) in config.streams.iter().enumerate() {
             let source = open(index, stream).map_err(|source| PipelineError::Source {
@@ -171,9 +149,10 @@ impl Pipeline {
         let engine = engine::Engine::start(
             &config.node,
             &config.streams,
-            analysers,
-            judge,
+            ready.analysers,
+            ready.judge,
             config.window.queue,
+            ready.batching,
             bus,
         )?;
         let stop = Arc::new(AtomicBool::new(false));

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::segmenter::Window;
 
@@ -40,6 +41,17 @@ pub enum Job {
     Mark(Mark),
 }
 
+/// Which windows run together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// The most windows.
+    pub most: usize,
+    /// As many are not waited beyond: more do not come at once.
+    pub enough: usize,
+    /// How long a window may wait for others.
+    pub wait: Duration,
+}
+
 /// Bounded by windows a stream; marks are small and follow windows or rare changes of state.
 pub struct Queue {
     inner: Mutex<Inner>,
@@ -51,6 +63,8 @@ pub struct Queue {
 struct Inner {
     jobs: VecDeque<(usize, Job)>,
     closed: bool,
+    /// Since when, at the latest, the oldest window has waited.
+    since: Option<Instant>,
 }
 
 impl Queue {
@@ -82,13 +96,52 @@ impl Queue {
         if inner.closed {
             return false;
         }
+        if matches!(job, Job::Window(_)) {
+            inner.since.get_or_insert_with(Instant::now);
+        }
         inner.jobs.push_back((stream, job));
         drop(inner);
         self.changed.notify_all();
         true
     }
 
+    /// The next jobs in their order, with at most `batching.most` windows among them; waits for one, and for more windows as
+    /// long as `batching` says. What waits keeps its place until it is taken, so that a stream never has more windows here
+    /// than it has places. `None` once the queue is closed and empty.
+    pub fn take(&self, batching: &Batching) -> Option<Vec<(usize, Job)>> {
+        let mut inner = self.lock();
+        loop {
+            let windows = inner.windows();
+            if inner.closed && inner.jobs.is_empty() {
+                return None;
+            }
+            if inner.jobs.is_empty() {
+                inner = self
+                    .changed
+                    .wait(inner)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let waited = inner.since.map_or(batching.wait, |since| since.elapsed());
+            let left = batching.wait.saturating_sub(waited);
+            let is_enough = windows == 0 || windows >= batching.enough.min(batching.most);
+            if is_enough || inner.closed || left.is_zero() {
+                break;
+            }
+            inner = self
+                .changed
+                .wait_timeout(inner, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        let taken = inner.take(batching.most.max(1));
+        drop(inner);
+        self.changed.notify_all();
+        Some(taken)
+    }
+
     /// The next job; waits for one. `None` once the queue is closed and empty.
+    #[cfg(test)]
     pub fn pop(&self) -> Option<(usize, Job)> {
         let mut inner = self.lock();
         loop {
@@ -125,6 +178,25 @@ impl Queue {
 }
 
 impl Inner {
+    fn windows(&self) -> usize {
+        let jobs = self.jobs.iter();
+        jobs.filter(|(_, job)| matches!(job, Job::Window(_)))
+            .count()
+    }
+
+    /// The jobs before the window after `most` windows.
+    fn take(&mut self, most: usize) -> Vec<(usize, Job)> {
+        let windows = self.jobs.iter().enumerate();
+        let mut windows = windows.filter(|(_, (_, job))| matches!(job, Job::Window(_)));
+        let end = windows.nth(most).map_or(self.jobs.len(), |(at, _)| at);
+        let taken = self.jobs.drain(..end).collect();
+        // A window that is left keeps the older one's time: it never waits longer than it may.
+        if self.windows() == 0 {
+            self.since = None;
+        }
+        taken
+    }
+
     fn waiting(&self, stream: usize) -> usize {
         self.jobs
             .iter()
@@ -278,6 +350,79 @@ mod tests {
             Some((0, Job::Mark(Mark::Lost { samples: 10, .. })))
         ));
         assert!(queue.pop().is_none());
+    }
+
+    fn batching(most: usize, enough: usize, wait_ms: u64) -> Batching {
+        Batching {
+            most,
+            enough,
+            wait: Duration::from_millis(wait_ms),
+        }
+    }
+
+    /// Streams of what was taken; 100 more for a mark.
+    fn streams(taken: Option<Vec<(usize, Job)>>) -> Vec<usize> {
+        let number = |(stream, job)| match job {
+            Job::Window(_) => stream,
+            Job::Mark(_) => stream + 100,
+        };
+        taken.into_iter().flatten().map(number).collect()
+    }
+
+    #[test]
+    fn a_batch_is_a_piece_of_the_line_with_its_marks() {
+        let queue = Queue::new(9);
+        let mark = || Job::Mark(Mark::Epoch(7));
+        queue.push(0, mark(), true);
+        queue.push(0, window(0), true);
+        queue.push(1, window(0), true);
+        queue.push(1, mark(), true);
+        queue.push(0, window(10), true);
+        queue.push(2, mark(), true);
+        let two = batching(2, 2, 60_000);
+        assert_eq!(streams(queue.take(&two)), [100, 0, 1, 101]);
+        // The third window's time has run since the first came; its mark follows it.
+        let now = batching(2, 2, 0);
+        assert_eq!(streams(queue.take(&now)), [0, 102]);
+        // Nobody waits for windows when there is something to tell.
+        queue.push(3, mark(), true);
+        assert_eq!(streams(queue.take(&two)), [103]);
+        queue.push(4, window(0), true);
+        queue.close(false);
+        assert_eq!(streams(queue.take(&two)), [4]);
+        assert!(queue.take(&two).is_none());
+    }
+
+    #[test]
+    fn a_window_waits_for_others_no_longer_than_it_may() {
+        let queue = Arc::new(Queue::new(9));
+        queue.push(0, window(0), true);
+        let began = Instant::now();
+        assert_eq!(streams(queue.take(&batching(8, 8, 80))), [0]);
+        let waited = began.elapsed();
+        assert!(
+            (Duration::from_millis(60)..Duration::from_millis(400)).contains(&waited),
+            "{waited:?}"
+        );
+        // What has waited while the worker was busy waits no more.
+        queue.push(0, window(0), true);
+        std::thread::sleep(Duration::from_millis(100));
+        let began = Instant::now();
+        assert_eq!(streams(queue.take(&batching(8, 8, 80))), [0]);
+        assert!(began.elapsed() < Duration::from_millis(60));
+        // And nobody waits once enough are there.
+        let late = std::thread::spawn({
+            let queue = queue.clone();
+            move || {
+                std::thread::sleep(Duration::from_millis(50));
+                queue.push(1, window(0), true)
+            }
+        });
+        queue.push(0, window(0), true);
+        let began = Instant::now();
+        assert_eq!(streams(queue.take(&batching(8, 2, 10_000))), [0, 1]);
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert!(late.join().unwrap());
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! What a running process says about itself: logs on standard error, states to systemd, its own CPU time and memory.
+//! What a running process says about itself: logs on standard error, states to systemd, CPU time and memory of its own, how busy its GPU is.
 //! Findings about audio are no telemetry; they are events and leave through `publish`.
 
+mod gpu;
 mod log;
 mod process;
 pub mod systemd;
 
+pub use gpu::GpuMeter;
 pub use log::{LogError, LogFormat, init_log};
 pub use process::{CpuMeter, Usage};

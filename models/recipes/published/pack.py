@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import torch
 
-from .. import export, manifest
+from .. import export, half, manifest
 
 LIMIT = 512 * 2**20  # bytes a file, checked by the daemon
 FRAMES = 298  # of fbank in 3 s
@@ -86,8 +86,8 @@ def likeness(net, s, feed):
     return f"mean cosine with PyTorch's states {c.min():.3f} in the worst layer, {c.mean():.3f} over all"
 
 
-def encoder(net, out, front, layers, dim, frame_rate, int8):
-    """[encoder] of the manifest. int8: 8-bit matrix products beside the file, or in its place where it is too large for the daemon."""
+def encoder(net, out, front, layers, dim, frame_rate, int8, fp16=False):
+    """[encoder] of the manifest. int8: 8-bit matrix products beside the file, or in its place where it is too large for the daemon. fp16: beside it."""
     name, known = known_input(front)
     rng = np.random.default_rng(0)
     feeds = []
@@ -114,12 +114,22 @@ def encoder(net, out, front, layers, dim, frame_rate, int8):
             told |= {"file": small.name, "sha256": f["sha256"], "known_answer": known_answer}
         else:
             told["int8"] = {"file": small.name, "sha256": f["sha256"], "known_answer": known_answer}
+    if fp16:
+        small = out / "encoder.fp16.onnx"
+        if large and int8:
+            raise SystemExit(f"{path.name} is too large for the daemon, and int8 takes its place: give --int8 or --fp16, not both")
+        v = half.half(path, small, {name: known})
+        if small.stat().st_size > LIMIT:
+            raise SystemExit(f"{small.name} has {v['megabytes']:.0f} MB, the daemon reads files of up to {LIMIT // 2**20} MiB: leave --fp16 out")
+        print(f"{small.name}: {v['megabytes']} MB, at most {v['apart']:.1e} from fp32")
+        file = {"file": small.name, "sha256": v["sha256"], "known_answer": {"output": v["known_answer"], "tolerance": half.TOLERANCE}}
+        told |= file if large else {"fp16": file}
     if large:
         size = path.stat().st_size
         path.unlink()
-        if not int8:
+        if not (int8 or fp16):
             raise SystemExit(f"{path.name} has {size / 2**20:.0f} MiB, the daemon reads files of up to {LIMIT // 2**20} MiB: "
-                             f"give --int8, or take the base size")
+                             f"give --int8 or --fp16, or take the base size")
     return told, worst
 
 
@@ -139,12 +149,12 @@ def known_hidden(m):
     return wave((1, m["layers"], vectors(front, 3 * front["sample_rate"]), m["dim"]), 1.0)
 
 
-def write(out, about, net, front, layers, dim, frame_rate, vad="models/default", sound=None, extra=lambda out, encoder: "", int8=False):
+def write(out, about, net, front, layers, dim, frame_rate, vad="models/default", sound=None, extra=lambda out, encoder: "", int8=False, fp16=False):
     """The whole pack. about: name, version, licence, description, data. sound: (network, classes). extra: more tables, e.g. probes."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     net.eval()
-    e, worst = encoder(net, out, front, layers, dim, frame_rate, int8)
+    e, worst = encoder(net, out, front, layers, dim, frame_rate, int8, fp16)
     v = tomllib.loads((Path(vad) / "pack.toml").read_text())["vad"]
     shutil.copyfile(Path(vad) / v["file"], out / v["file"])
     text = "# Written by models/recipes/published; docs/pack.md is the contract, docs/encoders.md says where the weights come from.\nschema = 1\n"

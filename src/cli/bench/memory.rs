@@ -6,6 +6,7 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, anyhow};
+use clap::ValueEnum;
 use serde_json::Value;
 
 use crate::audio::{SAMPLE_RATE, decode};
@@ -99,6 +100,26 @@ fn resident(bench: &Bench, streams: usize, seconds: f64) -> Result<f64, Failure>
         }
     }
     for (option, value) in [("--window", analysis.window), ("--hop", analysis.hop)] {
+        if let Some(value) = value {
+            command.args([option, &value.to_string()]);
+        }
+    }
+    let named = [
+        (
+            "--provider",
+            args.provider.and_then(|p| p.to_possible_value()),
+        ),
+        (
+            "--precision",
+            args.precision.and_then(|p| p.to_possible_value()),
+        ),
+    ];
+    for (option, value) in named {
+        if let Some(value) = value {
+            command.args([option, value.get_name()]);
+        }
+    }
+    for (option, value) in [("--device-id", args.device_id), ("--batch", args.batch)] {
         if let Some(value) = value {
             command.args([option, &value.to_string()]);
         }

@@ -20,7 +20,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::config::{Config, Input, Stream};
+use crate::config::{self, Config, Input, Precision, Provider, Stream};
 use crate::model::{Pack, Runtime};
 
 use super::{Analysis, Failure, Outcome, Output};
@@ -57,8 +57,30 @@ pub struct Args {
     /// Write all results to this file as well, as one JSON object.
     #[arg(long, value_name = "FILE.json")]
     save: Option<PathBuf>,
+    /// Where the models run; overrides the configuration.
+    #[arg(long, value_enum, conflicts_with = "features")]
+    provider: Option<Provider>,
+    /// Numbers of the encoder's weights; overrides the configuration.
+    #[arg(long, value_enum, conflicts_with = "features")]
+    precision: Option<Precision>,
+    /// Which of several GPUs; overrides the configuration.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=63), conflicts_with = "features")]
+    device_id: Option<u16>,
+    /// Windows that run together at most, 1 to 256; overrides the configuration.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), conflicts_with = "features")]
+    batch: Option<u16>,
     #[command(flatten)]
     analysis: Analysis,
+}
+
+impl Args {
+    /// Lays the options over what a configuration says of models.
+    fn lay_over(&self, models: &mut config::Models) {
+        models.provider = self.provider.unwrap_or(models.provider);
+        models.precision = self.precision.unwrap_or(models.precision);
+        models.device_id = self.device_id.unwrap_or(models.device_id);
+        models.batch = self.batch.map_or(models.batch, usize::from);
+    }
 }
 
 /// What can be measured.
@@ -128,7 +150,8 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         features::run(&args.audio, output)?;
         return Ok(Outcome::Success);
     }
-    let config = args.analysis.config()?;
+    let mut config = args.analysis.config()?;
+    args.lay_over(&mut config.models);
     if !(1.0..=3600.0).contains(&args.seconds) {
         return Err(Failure::usage(anyhow!(
             "--seconds: expected 1 to 3600, found {}",

@@ -14,13 +14,19 @@ const TOO_LATE_MS: f64 = 1_000.0;
 #[derive(Debug, serde::Serialize)]
 struct Try {
     streams: usize,
+    /// Where the models really ran.
+    provider: String,
     windows: u64,
     encoded: u64,
+    /// Windows a run of the encoder.
+    mean_batch: Option<f64>,
     lost_s: f64,
     lag_median_ms: f64,
     lag_p95_ms: f64,
     lag_p99_ms: f64,
     cores: Option<f64>,
+    /// Where `nvidia-smi` tells, and the models run there.
+    gpu_percent: Option<f64>,
     analysis_ms_per_encoded_window: f64,
     resident_mib: Option<f64>,
     /// Of the process so far, earlier tries included.
@@ -68,13 +74,16 @@ fn attempt(bench: &Bench, streams: usize) -> Result<Try, Failure> {
     let lag_p99_ms = seen.lag_ms(0.99);
     Ok(Try {
         streams,
+        provider: seen.provider.to_string(),
         windows: seen.windows,
         encoded: seen.encoded,
+        mean_batch: seen.mean_batch,
         lost_s: seen.lost_s,
         lag_median_ms: seen.lag_ms(0.5),
         lag_p95_ms: seen.lag_ms(0.95),
         lag_p99_ms,
         cores: seen.cores(),
+        gpu_percent: seen.gpu_percent,
         analysis_ms_per_encoded_window: seen.analysis_ms_per_encoded_window,
         resident_mib: seen.resident.map(trial::mib),
         resident_peak_mib: seen.resident_peak.map(trial::mib),
@@ -94,12 +103,15 @@ fn tell(tries: &Tries, output: &Output) -> Result<(), Failure> {
         .map(|t| {
             vec![
                 Cell::new(t.streams),
+                Cell::new(&t.provider),
                 Cell::new(t.windows),
                 Cell::new(t.encoded),
+                Cell::new(t.mean_batch.map_or("-".to_owned(), |b| format!("{b:.1}"))),
                 Cell::new(format!("{:.1}", t.lost_s)),
                 Cell::new(format!("{:.0}", t.lag_median_ms)),
                 Cell::new(format!("{:.0}", t.lag_p99_ms)),
                 Cell::new(t.cores.map_or("?".to_owned(), |c| format!("{c:.2}"))),
+                Cell::new(t.gpu_percent.map_or("-".to_owned(), |g| format!("{g:.0}"))),
                 Cell::new(format!("{:.0}", t.analysis_ms_per_encoded_window)),
                 Cell::new(if t.keeps_up { "yes" } else { "no" }),
             ]
@@ -107,12 +119,15 @@ fn tell(tries: &Tries, output: &Output) -> Result<(), Failure> {
         .collect();
     let head = [
         "streams",
+        "on",
         "windows",
         "encoded",
+        "batch",
         "lost s",
         "lag p50 ms",
         "lag p99 ms",
         "cores",
+        "gpu %",
         "ms/window",
         "keeps up",
     ];

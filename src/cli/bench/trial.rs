@@ -8,11 +8,11 @@ use anyhow::Context;
 
 use crate::audio::{self, Opened, SAMPLE_RATE};
 use crate::config::{Config, Stream};
-use crate::model::{Pack, Runtime};
+use crate::model::{Device, Pack, Runtime};
 use crate::percentile::percentile;
-use crate::pipeline::{Counters, Pipeline};
+use crate::pipeline::{Counters, Pipeline, Ready};
 use crate::publish::{Body, Bus, Inbox, QUEUE, Sink, SinkError};
-use crate::telemetry::Usage;
+use crate::telemetry::{GpuMeter, Usage};
 
 use super::super::Failure;
 
@@ -51,6 +51,12 @@ pub struct Seen {
     pub windows: u64,
     /// Windows that reached the encoder.
     pub encoded: u64,
+    /// Windows a run of the encoder.
+    pub mean_batch: Option<f64>,
+    /// Where the models really ran.
+    pub provider: Device,
+    /// How busy the GPU was, where `nvidia-smi` tells and the models run there.
+    pub gpu_percent: Option<f64>,
     /// Seconds of audio that were lost.
     pub lost_s: f64,
     /// CPU time of the whole process; `None` where the system does not tell.
@@ -100,22 +106,23 @@ pub fn run_from(
     runtime: &Runtime,
     pack: &Pack,
     watch: Watch,
-    mut open: impl FnMut(usize, &Stream) -> Opened,
+    open: impl FnMut(usize, &Stream) -> Opened,
 ) -> Result<Seen, Failure> {
     let notes = Arc::new(Mutex::new(Notes::default()));
     let mut bus = Bus::new();
     bus.add("bench", QUEUE, Notebook(notes.clone()))
         .context("cannot start the measuring thread")?;
     let bus = Arc::new(bus);
-    let mut from = None;
-    let pipeline = Pipeline::start_from(config, runtime, pack, bus.clone(), |i, stream| {
-        // The models are open, no stream runs yet: what is counted begins here.
-        from.get_or_insert_with(|| Mark::now(&Counters::default()));
-        open(i, stream)
-    })?;
+    let ready = Ready::open(config, runtime, pack)?;
+    let provider = ready.device();
+    let gpu = match provider.is_gpu() {
+        true => GpuMeter::start(config.models.device_id),
+        false => None,
+    };
+    // The models are open, no stream runs yet: what is counted begins here.
+    let mut before = Mark::now(&Counters::default());
+    let pipeline = Pipeline::start_from(config, ready, pack, bus.clone(), open)?;
     let counters = pipeline.counters();
-    // Without streams nothing is measured anyway.
-    let mut before = from.unwrap_or_else(|| Mark::now(&counters));
     if !watch.warm_up.is_zero() {
         wait(&pipeline, before.at + watch.warm_up);
         lock(&notes).lags.clear();
@@ -128,10 +135,14 @@ pub fn run_from(
     bus.shutdown(Duration::from_secs(1));
     let notes = std::mem::take(&mut *lock(&notes));
     let encoded = after.encoded - before.encoded;
+    let runs = after.runs - before.runs;
     let usage = before.usage.zip(after.usage);
     Ok(Seen {
         windows: after.windows - before.windows,
         encoded,
+        mean_batch: (runs > 0).then(|| encoded as f64 / runs as f64),
+        provider,
+        gpu_percent: gpu.and_then(GpuMeter::stop),
         lost_s: (after.lost_samples - before.lost_samples) as f64 / f64::from(SAMPLE_RATE),
         cpu: usage.map(|(before, after)| after.cpu.saturating_sub(before.cpu)),
         wall: after.at - before.at,
@@ -157,6 +168,7 @@ struct Mark {
     usage: Option<Usage>,
     windows: u64,
     encoded: u64,
+    runs: u64,
     lost_samples: u64,
     busy_ns: u64,
 }
@@ -168,6 +180,7 @@ impl Mark {
             usage: Usage::now(),
             windows: counters.windows.load(Relaxed),
             encoded: counters.encoded.load(Relaxed),
+            runs: counters.encoder_runs.load(Relaxed),
             lost_samples: counters.lost_samples.load(Relaxed),
             busy_ns: counters.busy_ns.load(Relaxed),
         }

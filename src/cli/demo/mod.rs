@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::audio;
 use crate::config::{Config, Input, Mqtt, Stream};
 use crate::model::{Pack, Runtime, Wanted};
-use crate::pipeline::{Analyser, Pipeline};
+use crate::pipeline::{Analyser, Pipeline, Ready};
 use crate::publish::broker::Embedded;
 use crate::publish::mqtt::MqttSink;
 use crate::publish::{Body, Bus, SourceState};
@@ -67,7 +67,8 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         .mqtt
         .as_ref()
         .context("the demo publishes over MQTT")?;
-    let sink = MqttSink::new(mqtt, &config.node, &workbench::info(&pack))?;
+    let ready = Ready::open(&config, runtime, &pack)?;
+    let sink = MqttSink::new(mqtt, &config.node, &workbench::info(&pack, &ready))?;
     let mut bus = Bus::new();
     bus.add("mqtt", crate::publish::QUEUE, sink)
         .context("cannot start the MQTT thread")?;
@@ -75,7 +76,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
 
     let meter = CpuMeter::start();
     let began = Instant::now();
-    let pipeline = Pipeline::start(&config, runtime, &pack, bus.clone())?;
+    let pipeline = Pipeline::start(&config, ready, &pack, bus.clone())?;
     let played = play(&pipeline, &listener, &mut report);
     let counters = pipeline.counters();
     pipeline.stop(Duration::from_secs(10));
@@ -170,7 +171,7 @@ fn enrol(
     let mut analyser = Analyser::open(
         runtime,
         pack,
-        config.models.provider,
+        &config.models,
         &config.window,
         Wanted {
             spoof: config.spoof.enabled,

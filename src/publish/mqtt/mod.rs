@@ -11,7 +11,7 @@
 //! | topic | QoS | retained | payload |
 //! |---|---|---|---|
 //! | `<prefix>/<node>/status` | 1 | yes | `online` or `offline` (also the will) |
-//! | `<prefix>/<node>/info` | 1 | yes | what the daemon is: version, pack, schema |
+//! | `<prefix>/<node>/info` | 1 | yes | what the daemon is: version, pack, schema, where its models run |
 //! | `<prefix>/<node>/<stream>/state` | 1 | yes | [`StreamState`](super::StreamState) |
 //! | `<prefix>/<node>/<stream>/event/<type>` | 1 (`window`: 0) | no | [`Event`](super::Event) |
 //!

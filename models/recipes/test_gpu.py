@@ -1,0 +1,70 @@
+"""What prepares and measures GPUs, as far as a CPU can tell: python -m models.recipes.test_gpu (two minutes, most of it torch.compile)."""
+import json
+import tempfile
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from . import bench_gpu, cut, half
+from .export import known_input
+from .published import pack
+from .published.fixtures import PACKS
+
+DEFAULT = Path("models/default")
+
+
+def test_graphs_are_the_committed_ones(work):
+    for name in ("cut", "finite"):
+        getattr(cut, name)(work / f"{name}.onnx")
+        assert (work / f"{name}.onnx").read_bytes() == Path(f"src/model/{name}.onnx").read_bytes(), name
+
+
+def test_half(work):
+    """The answers stay, the file halves, and its section is what the manifest takes."""
+    out = work / "encoder.fp16.onnx"
+    v = half.half(DEFAULT / "encoder.onnx", out, {"fbank": known_input("fbank")})
+    assert 0 < v["apart"] < 0.02 and out.stat().st_size < 0.55 * (DEFAULT / "encoder.onnx").stat().st_size, v
+    told = tomllib.loads(half.section(v))["encoder"]["fp16"]
+    assert told["file"] == "encoder.fp16.onnx" and len(told["known_answer"]["output"]) == 8, told
+    for port in (*onnx.load(out).graph.input, *onnx.load(out).graph.output):
+        assert port.type.tensor_type.elem_type == onnx.TensorProto.FLOAT, port.name
+
+
+def test_half_of_published_encoders(work):
+    """Also where the front end, with its logarithm of powers, is in the graph (SPEAR)."""
+    for name in ("wavlm", "mert", "beats", "spear"):
+        front = tomllib.loads((PACKS / name / "pack.toml").read_text())["encoder"]["input"]
+        v = half.half(PACKS / name / "encoder.onnx", work / "x.onnx", dict([pack.known_input(front)]))
+        assert v["apart"] < 0.02, (name, v["apart"])
+
+
+def test_the_network_is_the_packs():
+    """The weights out of the ONNX file make the network say what the file says, alone and in batches."""
+    import torch
+
+    net, x = bench_gpu.network(DEFAULT / "encoder.onnx"), bench_gpu.windows(3, 1.0)
+    want = bench_gpu.Onnx(DEFAULT / "encoder.onnx", "cpu", "CPUExecutionProvider", 1).values(x)
+    with torch.no_grad():
+        assert np.abs(net(torch.tensor(x)).numpy() - want).max() < 1e-3
+
+
+def test_bench(work):
+    at = work / "bench.json"
+    bench_gpu.main(["--device", "cpu", "--batch", "1,2", "--seconds", "0.1", "--windows", "1", "--json", str(at)])
+    rows = json.loads(at.read_text())["rows"]
+    found = {(r["by"], r["batch"]) for r in rows if r.get("windows_per_s", 0) > 0}
+    assert {("PyTorch eager", 1), ("PyTorch eager", 2), ("ONNX Runtime", 1), ("ONNX Runtime", 2)} <= found, rows
+
+
+def main():
+    for name, test in list(globals().items()):
+        if name.startswith("test_"):
+            with tempfile.TemporaryDirectory() as work:
+                test(*[Path(work)][: test.__code__.co_argcount])
+            print(name, "ok")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+//! Running together what fits together. A run that fails takes nobody else with it: its items run again, one by one.
+
+use super::error::ModelError;
+
+/// How often the encoder ran, and on how much.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Runs of the encoder.
+    pub runs: u64,
+    /// Windows that they encoded.
+    pub windows: u64,
+    /// Runs of any model on several windows that failed and were made again one by one.
+    pub retried: u64,
+}
+
+/// Runs prepared items in groups of equal keys, in the order in which the keys first come, and puts the answers back in
+/// the items' order. What could not be prepared keeps its error; of a group that fails each item is run alone, and has
+/// its own answer or its own error. `retried` counts such groups.
+pub(super) fn batched<K: PartialEq, P, R>(
+    prepared: Vec<Result<(K, P), ModelError>>,
+    retried: &mut u64,
+    mut run: impl FnMut(&[&P]) -> Result<Vec<R>, ModelError>,
+) -> Vec<Result<R, ModelError>> {
+    let mut answers: Vec<Option<Result<R, ModelError>>> = Vec::with_capacity(prepared.len());
+    let mut items: Vec<Option<(K, P)>> = Vec::with_capacity(prepared.len());
+    for item in prepared {
+        match item {
+            Ok(item) => {
+                items.push(Some(item));
+                answers.push(None);
+            }
+            Err(error) => {
+                items.push(None);
+                answers.push(Some(Err(error)));
+            }
+        }
+    }
+    for first in 0..items.len() {
+        let (Some((key, _)), None) = (&items[first], &answers[first]) else {
+            continue;
+        };
+        let fits = |(at, item): (usize, &Option<(K, P)>)| match item {
+            Some((other, _)) if other == key => Some(at),
+            _ => None,
+        };
+        let group: Vec<usize> = items.iter().enumerate().filter_map(fits).collect();
+        let of = |at: &usize| items[*at].as_ref().map(|(_, p)| p);
+        let together: Vec<&P> = group.iter().filter_map(of).collect();
+        match run(&together) {
+            Ok(found) => {
+                for (at, answer) in group.iter().zip(found) {
+                    answers[*at] = Some(Ok(answer));
+                }
+            }
+            Err(error) if group.len() == 1 => answers[first] = Some(Err(error)),
+            Err(error) => {
+                *retried += 1;
+                // The first, and then ever more rarely.
+                if retried.is_power_of_two() {
+                    tracing::warn!(windows = group.len(), retried = *retried, %error, "a batch failed; its windows are run one by one");
+                }
+                for (at, item) in group.iter().zip(together) {
+                    answers[*at] = Some(run(&[item]).and_then(only));
+                }
+            }
+        }
+    }
+    let all = answers.into_iter();
+    all.map(|answer| answer.unwrap_or_else(|| Err(lacking())))
+        .collect()
+}
+
+/// The answer of a run on one item.
+pub(super) fn only<R>(answers: Vec<R>) -> Result<R, ModelError> {
+    answers.into_iter().next().ok_or_else(lacking)
+}
+
+/// A run that returned fewer answers than it was given items: impossible with outputs whose shape was checked.
+fn lacking() -> ModelError {
+    ModelError::Run {
+        part: super::pack::Part::Encoder,
+        reason: "it answered for fewer windows than it was given".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pack::Part;
+    use super::*;
+
+    fn failed() -> ModelError {
+        ModelError::NotOpen { part: Part::Sound }
+    }
+
+    #[test]
+    fn equal_keys_run_together_and_answers_keep_their_order() {
+        let items = [(1, "a"), (2, "b"), (1, "c"), (3, "d"), (2, "e")];
+        let (mut runs, mut retried) = (Vec::new(), 0);
+        let answers = batched(items.map(Ok).into(), &mut retried, |group| {
+            runs.push(group.iter().map(|p| **p).collect::<String>());
+            Ok(group.iter().map(|p| p.to_uppercase()).collect())
+        });
+        assert_eq!(runs, ["ac", "be", "d"]);
+        let answers: Vec<String> = answers.into_iter().map(|a| a.unwrap()).collect();
+        assert_eq!(answers, ["A", "B", "C", "D", "E"]);
+        assert_eq!(retried, 0);
+    }
+
+    #[test]
+    fn one_bad_window_fails_alone() {
+        let items = vec![Ok((0, 1)), Err(failed()), Ok((0, 2)), Ok((0, 3))];
+        let mut retried = 0;
+        let answers = batched(items, &mut retried, |group| {
+            match group.iter().any(|p| **p == 2) {
+                true => Err(failed()),
+                false => Ok(group.iter().map(|p| **p * 10).collect()),
+            }
+        });
+        let answers: Vec<Option<i32>> = answers.into_iter().map(Result::ok).collect();
+        assert_eq!(answers, [Some(10), None, None, Some(30)]);
+        assert_eq!(retried, 1);
+    }
+
+    #[test]
+    fn a_run_that_says_too_little_is_an_error() {
+        let items = vec![Ok(((), 1)), Ok(((), 2))];
+        let answers = batched(items, &mut 0, |group| {
+            Ok(group[1..].iter().map(|p| **p).collect())
+        });
+        assert!(answers[0].is_ok() && answers[1].is_err());
+    }
+}

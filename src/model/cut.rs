@@ -1,0 +1,245 @@
+//! Cutting spans out of hidden states, and checking them, on the device where they lie: two little graphs of our own,
+//! which `models/recipes/cut.py` writes.
+
+use std::sync::Arc;
+
+use ort::memory::MemoryInfo;
+use ort::session::Session;
+use ort::value::{DynValue, Tensor, TensorRef, TensorValueType};
+
+use super::error::ModelError;
+use super::hidden::{Hidden, States};
+use super::pack::Part;
+use super::place::Place;
+use super::runtime::{Runtime, chain};
+
+const CUT: &[u8] = include_bytes!("cut.onnx");
+const FINITE: &[u8] = include_bytes!("finite.onnx");
+
+/// The sessions of the two graphs, on the device of the heads.
+pub(super) struct Cutter {
+    cut: Session,
+    finite: Session,
+    memory: MemoryInfo<'static>,
+}
+
+/// What heads read of several windows, `[windows, layers, vectors, dim]`.
+pub(super) enum Cut {
+    /// The encoder's batch as it is.
+    Whole(Arc<States>),
+    /// Spans of it.
+    Part(Tensor<f32>),
+}
+
+impl Cut {
+    pub fn tensor(&self) -> &Tensor<f32> {
+        match self {
+            Self::Whole(states) => &states.tensor,
+            Self::Part(tensor) => tensor,
+        }
+    }
+}
+
+impl Cutter {
+    pub fn open(runtime: &Runtime, place: &Place) -> Result<Self, ModelError> {
+        let open = |bytes| {
+            let session = place.builder(runtime)?.commit_from_memory(bytes);
+            session.map_err(|e| match place.device.is_gpu() {
+                true => place.failed(chain(&e)),
+                false => failed(&e),
+            })
+        };
+        Ok(Self {
+            cut: open(CUT)?,
+            finite: open(FINITE)?,
+            memory: place.memory().map_err(|e| failed(&e))?,
+        })
+    }
+
+    /// What heads read of spans of one batch and of one length, in their order; then the last span again, until there are
+    /// `size`.
+    pub fn cut(&mut self, hidden: &[&Hidden], size: usize) -> Result<Cut, ModelError> {
+        let Some(first) = hidden.first() else {
+            return Err(unfit("no hidden states"));
+        };
+        let (states, length) = (&first.states, first.vectors.len());
+        let fit = |h: &&Hidden| Arc::ptr_eq(&h.states, states) && h.vectors.len() == length;
+        if !hidden.iter().all(fit) {
+            return Err(unfit("spans of several batches or lengths"));
+        }
+        let [batch, _, vectors, _] = states.shape;
+        let in_order = hidden.iter().enumerate().all(|(i, h)| h.item == i);
+        if length == vectors && in_order && size == batch && hidden.len() == batch {
+            return Ok(Cut::Whole(states.clone()));
+        }
+        let last = hidden.len() - 1;
+        let pick = |of: fn(&Hidden) -> usize| -> Vec<i64> {
+            (0..size.max(hidden.len()))
+                .map(|i| of(hidden[i.min(last)]) as i64)
+                .collect()
+        };
+        let (item, start) = (pick(|h| h.item), pick(|h| h.vectors.start));
+        let windows = item.len();
+        let cut = || -> ort::Result<Tensor<f32>> {
+            let mut binding = self.cut.create_binding()?;
+            binding.bind_input("hidden", &states.tensor)?;
+            binding.bind_input("item", &Tensor::from_array(([windows], item))?)?;
+            binding.bind_input("start", &Tensor::from_array(([windows], start))?)?;
+            let scalar = Tensor::from_array(ndarray::arr0(length as i64))?;
+            binding.bind_input("length", &scalar)?;
+            binding.bind_output_to_device("cut", &self.memory)?;
+            take(self.cut.run_binding(&binding)?.remove("cut"))
+        };
+        let tensor = cut().map_err(|e| failed(&e))?;
+        Ok(Cut::Part(tensor))
+    }
+
+    /// Whether every value is a finite number, without fetching them where the host cannot see them.
+    pub fn check(&mut self, states: &States) -> Result<(), ModelError> {
+        let found = match states.is_at_hand() {
+            true => states.values()?.iter().copied().find(|x| !x.is_finite()),
+            false => self.sums(states)?.into_iter().find(|zero| *zero != 0.0),
+        };
+        match found {
+            None => Ok(()),
+            Some(found) => Err(ModelError::Output {
+                part: Part::Encoder,
+                expected: "finite values",
+                found,
+            }),
+        }
+    }
+
+    /// A zero for each window whose values are all finite, otherwise not a number.
+    fn sums(&mut self, states: &States) -> Result<Vec<f32>, ModelError> {
+        let mut run = || -> ort::Result<Vec<f32>> {
+            let outputs = self.finite.run(ort::inputs!["hidden" => &states.tensor])?;
+            Ok(outputs[0].try_extract_tensor::<f32>()?.1.to_vec())
+        };
+        let zeros = run().map_err(|e| failed(&e))?;
+        // Whatever is not zero is told as what it stands for.
+        Ok(zeros
+            .into_iter()
+            .map(|z| if z == 0.0 { 0.0 } else { f32::NAN })
+            .collect())
+    }
+}
+
+/// The tensor that a bound output became.
+pub(super) fn take(value: Option<DynValue>) -> ort::Result<Tensor<f32>> {
+    let value = value.ok_or_else(|| ort::Error::new("a bound output is not there"))?;
+    value.downcast::<TensorValueType<f32>>()
+}
+
+fn failed(error: &ort::Error) -> ModelError {
+    ModelError::Run {
+        part: Part::Encoder,
+        reason: format!("its hidden states cannot be handled: {}", chain(error)),
+    }
+}
+
+fn unfit(found: &str) -> ModelError {
+    ModelError::Input {
+        part: Part::Encoder,
+        expected: "spans of one batch and of one length".into(),
+        found: found.into(),
+    }
+}
+
+/// A borrowed tensor: of the host's memory.
+pub(super) fn host<'a>(shape: &'a [usize], data: &'a [f32]) -> ort::Result<TensorRef<'a, f32>> {
+    TensorRef::from_array_view((shape, data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::place::Device;
+    use super::*;
+
+    fn cutter() -> Cutter {
+        let place = Place {
+            device: Device::Cpu,
+            id: 0,
+            engine_cache: None,
+            half: false,
+        };
+        let runtime = Runtime::load(None).expect("the library that `make test` fetches");
+        Cutter::open(runtime, &place).expect("our own graphs")
+    }
+
+    /// Three windows of two layers, five vectors and four values; value = its place.
+    fn hidden(broken: Option<f32>) -> Vec<Hidden> {
+        let mut values: Vec<f32> = (0..3 * 2 * 5 * 4).map(|i| i as f32).collect();
+        if let Some(broken) = broken {
+            values[50] = broken;
+        }
+        let shape = [3, 2, 5, 4];
+        let tensor = Tensor::from_array((shape, values)).expect("a tensor");
+        Hidden::of_batch(States::new(tensor, shape), 3, 1, 50.0)
+    }
+
+    fn values(cut: &Cut) -> Vec<f32> {
+        let (_, values) = cut.tensor().try_extract_tensor::<f32>().expect("values");
+        values.to_vec()
+    }
+
+    #[test]
+    fn spans_are_cut_where_they_lie_and_the_last_one_fills_up() {
+        let hidden = hidden(None);
+        let spans = [
+            hidden[2].span(0.02..0.06),
+            hidden[0].span(0.06..0.1),
+            hidden[1].span(0.0..0.04),
+        ];
+        let spans: Vec<&Hidden> = spans.iter().collect();
+        let cut = cutter().cut(&spans, 4).expect("a cut");
+        assert_eq!(**cut.tensor().shape(), [4, 2, 2, 4]);
+        let want: Vec<f32> = spans
+            .iter()
+            .chain([&spans[2]])
+            .flat_map(|span| {
+                span.view()
+                    .expect("values")
+                    .iter()
+                    .copied()
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(values(&cut), want);
+        assert_eq!(want[0], 84.0, "the second vector of the last window");
+    }
+
+    #[test]
+    fn a_whole_batch_in_order_is_not_copied() {
+        let (mut cutter, hidden) = (cutter(), hidden(None));
+        let all: Vec<&Hidden> = hidden.iter().collect();
+        let mut is_whole = |hidden: &[&Hidden], size| {
+            matches!(cutter.cut(hidden, size).expect("a cut"), Cut::Whole(_))
+        };
+        assert!(is_whole(&all, 3));
+        assert!(!is_whole(&all, 4));
+        assert!(!is_whole(&all[..2], 2));
+        assert!(!is_whole(&[all[1], all[0], all[2]], 3));
+        let spans: Vec<Hidden> = hidden.iter().map(|h| h.span(0.0..0.06)).collect();
+        assert!(!is_whole(&spans.iter().collect::<Vec<_>>(), 3));
+        assert!(cutter.cut(&[all[0], &spans[0]], 2).is_err());
+        let other = super::tests::hidden(None);
+        assert!(cutter.cut(&[all[0], &other[1]], 2).is_err());
+        assert!(cutter.cut(&[], 0).is_err());
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_found_without_a_look_at_them() {
+        let mut cutter = cutter();
+        let mut broken_at = |broken| {
+            let states = &hidden(broken)[0].states;
+            assert_eq!(cutter.check(states).is_err(), broken.is_some());
+            let sums = cutter.sums(states).expect("sums");
+            sums.iter().map(|zero| *zero != 0.0).collect::<Vec<_>>()
+        };
+        assert_eq!(broken_at(None), [false; 3]);
+        for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(broken_at(Some(broken)), [false, true, false]);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Everything that a pipeline needs before its first source is opened: the models, opened and warm, and what they decide.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, Precision};
+use crate::model::{Device, Execution, Pack, Part, Runtime, Wanted};
+use crate::task::Judge;
+
+use super::analyser::Analyser;
+use super::queue::Batching;
+use super::{PipelineError, judge, warm_up};
+
+/// Windows that run together on a GPU unless the configuration says otherwise. One a run is best on a CPU.
+const GPU_BATCH: usize = 32;
+/// Workers on a GPU: one makes features while the other's batch runs.
+const GPU_WORKERS: usize = 2;
+
+/// Models that are open, proven and warm.
+pub struct Ready {
+    pub(super) analysers: Vec<Analyser>,
+    pub(super) judge: Arc<Judge>,
+    pub(super) batching: Batching,
+    device: Device,
+    refused: Vec<String>,
+}
+
+impl Ready {
+    /// Opens the models that a configuration implies, once a worker. What `models.provider = "auto"` means is settled by the
+    /// first worker; the others take the same or fail.
+    pub fn open(config: &Config, runtime: &Runtime, pack: &Pack) -> Result<Self, PipelineError> {
+        let judge = Arc::new(judge(config, pack)?);
+        let wanted = Wanted {
+            spoof: config.spoof.enabled,
+            sound: judge.sound.is_some() && config.streams.iter().any(|s| s.sound),
+            probes: config.streams.iter().any(|s| s.sound),
+        };
+        if pack.has(Part::Speaker) && judge.matcher.is_empty() {
+            tracing::warn!(store = %config.speaker.store.display(), "nobody is enrolled: every voice will be a stranger's");
+        }
+        let mut execution = Execution::from(&config.models);
+        let first = Analyser::open(runtime, pack, execution.clone(), &config.window, wanted)?;
+        let (device, refused) = (first.device(), first.refused().to_vec());
+        execution.provider = device.provider();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = workers(config, device, cores);
+        let batching = batching(config, device, pack.precision());
+        let threads = match batching.most {
+            1 => 1,
+            _ => (cores / workers).max(1),
+        };
+        let mut analysers = vec![first.threads(threads)];
+        while analysers.len() < workers {
+            let execution = execution.clone();
+            let next = Analyser::open(runtime, pack, execution, &config.window, wanted)?;
+            analysers.push(next.threads(threads));
+        }
+        if device.is_gpu() {
+            for analyser in &mut analysers {
+                let warm =
+                    warm_up::warm_up(analyser, &config.window, batching.most, pack.is_wide())?;
+                tracing::info!(
+                    %device,
+                    shapes = warm.shapes.len(),
+                    seconds = warm.took.as_secs_f64(),
+                    "warmed up"
+                );
+            }
+        }
+        Ok(Self {
+            analysers,
+            judge,
+            batching,
+            device,
+            refused,
+        })
+    }
+
+    /// Where the models really run.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Why they do not run on what would have been better; empty where it was not tried or works.
+    pub fn refused(&self) -> &[String] {
+        &self.refused
+    }
+}
+
+fn workers(config: &Config, device: Device, cores: usize) -> usize {
+    let asked = match (config.models.workers, device.is_gpu()) {
+        (0, true) => GPU_WORKERS.min(cores),
+        (0, false) => cores,
+        (asked, _) => asked,
+    };
+    asked.min(config.streams.len()).max(1)
+}
+
+fn batching(config: &Config, device: Device, precision: Precision) -> Batching {
+    let most = match (config.models.batch, device.is_gpu()) {
+        (0, true) => GPU_BATCH,
+        (0, false) => 1,
+        (asked, _) => asked,
+    };
+    let most = match precision {
+        // It takes one scale from all that runs together: a window's score would depend on the others.
+        Precision::Int8 => {
+            if config.models.batch > 1 {
+                tracing::warn!(
+                    "models.batch is {most}, but int8 windows are not independent of each other: each runs alone"
+                );
+            }
+            1
+        }
+        Precision::Fp32 | Precision::Fp16 => most,
+    };
+    Batching {
+        most,
+        enough: most,
+        wait: Duration::from_millis(config.models.batch_wait_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Input, Stream};
+
+    fn config(streams: usize) -> Config {
+        let stream = |i| Stream {
+            id: format!("s{i}"),
+            source: Input::Mic { device: None },
+            channel: None,
+            sound: true,
+        };
+        Config {
+            streams: (0..streams).map(stream).collect(),
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn a_gpu_has_few_workers_with_large_batches_and_a_cpu_many_with_none() {
+        let config = config(64);
+        assert_eq!(workers(&config, Device::Cpu, 8), 8);
+        assert_eq!(workers(&config, Device::Cuda, 8), 2);
+        let most = |device, precision| batching(&config, device, precision).most;
+        assert_eq!(most(Device::Cpu, Precision::Fp32), 1);
+        assert_eq!(most(Device::TensorRt, Precision::Fp16), 32);
+        assert_eq!(most(Device::Cuda, Precision::Int8), 1);
+    }
+
+    #[test]
+    fn what_is_configured_counts_on_every_device() {
+        let mut config = config(3);
+        (config.models.workers, config.models.batch) = (5, 7);
+        config.models.batch_wait_ms = 3;
+        for device in [Device::Cpu, Device::Cuda] {
+            assert_eq!(workers(&config, device, 8), 3, "one a stream at most");
+            let found = batching(&config, device, Precision::Fp32);
+            assert_eq!((found.most, found.wait), (7, Duration::from_millis(3)));
+        }
+        assert_eq!(batching(&config, Device::Cpu, Precision::Int8).most, 1);
+    }
+}

@@ -36,7 +36,7 @@ def table(out, encoder, name, probe, labels):
         raise ValueError(f"a probe's name has 1 to 64 of a-z, 0-9, _, found {name!r}")
     if len(set(labels)) != len(labels) or (probe.kind == "value" and len(labels) != 1):
         raise ValueError(f"probe {name}: expected labels that differ, one for a value, found {labels}")
-    h = pack.head(probe.eval(), out / f"probe_{name}.onnx", pack.known_hidden(encoder), "output")
+    h, _ = pack.head(probe.eval(), out / f"probe_{name}.onnx", pack.known_hidden(encoder), "output", encoder.get("input", {}).get("tokens", 1))
     told = {"file": h["file"], "sha256": h["sha256"], "kind": probe.kind, "labels": list(labels), "known_answer": h["known_answer"]}
     return "\n" + pack.table(f"probes.{name}", told)
 

@@ -15,7 +15,7 @@ def clock(optimiser, minutes, rate, spent=0.0, steps=0):
     while (done := taken / steps if steps else (time.time() - began) / (60 * minutes)) < 1:
         taken += 1
         for g in optimiser.param_groups:
-            g["lr"] = rate * min(1, done / 0.04 + 0.02) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
+            g["lr"] = float(rate * min(1, done / 0.04 + 0.02) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6)  # a checkpoint holds no NumPy scalars
         yield done
 
 

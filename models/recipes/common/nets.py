@@ -205,12 +205,12 @@ class LayerPooling(nn.Module):
     25 frames a second are enough for a voice: `slow` frames become one.
     """
 
-    def __init__(self, dim=DIM, layers=LAYERS + 1, wide=384, out=192, slow=2):
+    def __init__(self, dim=DIM, layers=LAYERS + 1, wide=384, out=192, slow=2, asks=128):
         super().__init__()
         self.out, self.slow, self.norm = out, slow, nn.LayerNorm(dim)
         self.scale, self.gate = nn.Parameter(torch.ones(layers, 1, dim)), LayerGate(layers)
         self.wide = nn.Sequential(nn.Conv1d(dim, wide, 1), nn.ReLU(), nn.BatchNorm1d(wide))
-        self.tail = VoiceTail(wide, out)
+        self.tail = VoiceTail(wide, out, asks)
 
     def forward(self, hidden):
         b, l, t, d = hidden.shape

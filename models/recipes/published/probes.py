@@ -30,9 +30,13 @@ class Probe(nn.Module):
         return KINDS[self.kind](self.logits(hidden))
 
 
+def is_name(name):
+    return re.fullmatch(r"[a-z0-9_]{1,64}", name) is not None
+
+
 def table(out, encoder, name, probe, labels):
     """Writes probe_<name>.onnx into the pack's folder and returns the manifest's table; encoder is the manifest's [encoder] as a dict."""
-    if not re.fullmatch(r"[a-z0-9_]{1,64}", name):
+    if not is_name(name):
         raise ValueError(f"a probe's name has 1 to 64 of a-z, 0-9, _, found {name!r}")
     if len(set(labels)) != len(labels) or (probe.kind == "value" and len(labels) != 1):
         raise ValueError(f"probe {name}: expected labels that differ, one for a value, found {labels}")

@@ -108,9 +108,10 @@ def page(m, report):
     text = f"# {m['name']}\n\nA model pack of earwitness: an encoder with heads that were trained on it by `models/recipes/heads`. Licence: {m['licence']}.\n"
     for what, r in report.items():
         t = r["training"]
-        text += (f"\n## {what[0].upper()}{what[1:]}\n\nLicence {r['licence']}. On the encoder of {r['base']['name']} {r['base']['version']} ({r['base']['licence']}).\n"
+        base = "{name} {version} ({licence})".format(**r["base"])
+        text += (f"\n## {what[0].upper()}{what[1:]}\n\nLicence {r['licence']}. On the encoder of {base}.\n"
                  f"Kind `{t['kind']}`, {t['parameters']:,} parameters, {t['steps']} steps in {t['minutes']} minutes, seed {t['seed']}.\n"
                  f"Data: {r['data']['words']}. Split: {r['data']['split']}.\n\n| measured | |\n|---|---|\n")
         text += "".join(f"| {k.replace('_', ' ')} | {v} |\n" for k, v in r["figures"].items())
-    return text + ("\nA label that goes with a place, a device or a day cannot be told from them on such data: the figures hold for recordings like these. "
-                   "`report.json` has everything that was measured.\n")
+    return text + ("\nA label that goes with a place, a device or a day cannot be told from them on such data: the figures hold for recordings "
+                   "like these. `report.json` has everything that was measured.\n")

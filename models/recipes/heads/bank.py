@@ -196,7 +196,8 @@ class Bank:
             raise Refused(f"{len(self.crops)} crops need {size:.1f} GB in {self.folder.parent}, expected at most {min(gigabytes, free - 1):.1f}: "
                           f"take fewer (--crops) or allow more (--gigabytes)")
         mode = "r+" if there else "w+"
-        self.views = {k: np.lib.format.open_memmap(self.folder / f"{k}.npy", mode, None if there else t, None if there else (len(self.crops), *s)) for k, (s, t) in shapes.items()}
+        made = lambda s, t: {} if there else {"dtype": t, "shape": (len(self.crops), *s)}
+        self.views = {k: np.lib.format.open_memmap(self.folder / f"{k}.npy", mode, **made(s, t)) for k, (s, t) in shapes.items()}
 
     def rows(self, split):
         return np.array([i for i, c in enumerate(self.crops) if c.split == split and self.ok[i]], int)

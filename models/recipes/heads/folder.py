@@ -52,7 +52,8 @@ def listed(data):
     if data.suffix.lower() == ".csv" and data.is_file():
         return from_csv(data, data.parent)
     if not data.is_dir():
-        raise NoData(f"{data}: expected a folder with a sub-folder for each label, or a CSV with the columns path and label; found {'a file' if data.exists() else 'nothing'}")
+        raise NoData(f"{data}: expected a folder with a sub-folder for each label, or a CSV with the columns path and label; "
+                     f"found {'a file' if data.exists() else 'nothing'}")
     for at in (data / "labels.csv", data.with_name(data.name + ".csv")):
         if at.is_file():
             return from_csv(at, data)
@@ -109,7 +110,8 @@ def complain(bad, of):
     if len(bad) > 10:
         print(f"left out: {len(bad) - 10} more")
     if bad and 2 * len(bad) > of:
-        raise Unreadable(f"{len(bad)} of {of} files cannot be used, the first is {next(iter(bad))} ({next(iter(bad.values()))}): is this a format that libsndfile reads?")
+        raise Unreadable(f"{len(bad)} of {of} files cannot be used, the first is {next(iter(bad))} ({next(iter(bad.values()))}): "
+                         f"is this a format that libsndfile reads?")
 
 
 def slug(label):

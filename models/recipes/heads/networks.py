@@ -29,8 +29,10 @@ def speaker(kind, size, encoder):
     of = {"dim": encoder.dim, "layers": encoder.layers}
     slow = max(1, round(encoder.frame_rate / 25))
     if kind == "pooling":
-        return nets.LayerPooling(**of, **{"small": {"slow": slow}, "full": {"wide": 768, "slow": 1, "asks": 256}, "tiny": {"slow": slow, "wide": 16, "out": 16, "asks": 16}}[size])
-    return nets.Speaker(kind, **of, **{"small": {"stride": slow}, "full": nets.Speaker.FULL, "tiny": {"stride": slow, "wide": 16, "out": 16, "blocks": 1, "asks": 16}}[size])
+        sizes = {"small": {"slow": slow}, "full": {"wide": 768, "slow": 1, "asks": 256}, "tiny": {"slow": slow, "wide": 16, "out": 16, "asks": 16}}
+        return nets.LayerPooling(**of, **sizes[size])
+    sizes = {"small": {"stride": slow}, "full": nets.Speaker.FULL, "tiny": {"stride": slow, "wide": 16, "out": 16, "blocks": 1, "asks": 16}}
+    return nets.Speaker(kind, **of, **sizes[size])
 
 
 class Fusion(nets.Fusion):

@@ -109,7 +109,8 @@ def judge(head, bank, encoder, seed):
         if len(rows):
             a, b, y, who = trials(bank, rows, seed)
             plain = (bank.views["control"][rows] - control.mean(0)) / (control.std(0) + 1e-6)
-            scored[part] = cosines(embeddings(head, bank.views["hidden"], rows), a, b), y, who[a], who[b], cosines(plain, a, b)
+            e = embeddings(head, bank.views["hidden"], rows)
+            scored[part] = cosines(e, a, b), y, who[a], who[b], cosines(plain, a, b)
     s, y, *_ = scored.get("dev", scored.get("test"))
     slope, offset = metrics.calibrate(s, y)
     part = "test" if "test" in scored else "dev"
@@ -117,6 +118,6 @@ def judge(head, bank, encoder, seed):
     low, high = metrics.bootstrap(s, y, left, right)
     name, long = "test" if part == "test" else "held_out", f"{encoder.seconds:g}s".replace(".", "_")
     figures = {f"{name}_eer_{long}_percent": metrics.eer(s, y), f"{name}_eer_{long}_low_percent": low, f"{name}_eer_{long}_high_percent": high,
-               f"control_mfcc_eer_{long}_percent": metrics.eer(plain, y), "cllr": metrics.cllr(slope * s + offset, y), "trials": len(y), "of_one_person": int(y.sum()),
-               "speakers": len(set(left) | set(right))}
+               f"control_mfcc_eer_{long}_percent": metrics.eer(plain, y), "cllr": metrics.cllr(slope * s + offset, y), "trials": len(y),
+               "of_one_person": int(y.sum()), "speakers": len(set(left) | set(right))}
     return (slope, offset), {k: round(float(v), 3) if isinstance(v, float) else v for k, v in figures.items()}

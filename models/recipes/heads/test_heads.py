@@ -82,8 +82,8 @@ def test_what_is_wrong_with_a_folder_is_told(work):
 
 
 def options(work, task, pack, *more):
-    return recipe.arguments([task, "--pack", str(pack), "--data", str(work / "data"), "--out", str(work / "out"), "--work", str(work / "work"), "--licence", "CC0-1.0",
-                             "--threads", "1", *more])
+    return recipe.arguments([task, "--pack", str(pack), "--data", str(work / "data"), "--out", str(work / "out"), "--work", str(work / "work"),
+                             "--licence", "CC0-1.0", "--threads", "1", *more])
 
 
 def test_what_is_wrong_with_a_pack_is_told(work):
@@ -119,7 +119,8 @@ def test_heads_for_each_kind_of_encoder(work):
     """Log-mel, samples at 24 kHz, and patches; all kinds of head; the files that were there stay as they were."""
     cases = [("tiny", "speaker", ["--kind", "ecapa", "--size", "small"]), ("mert", "speaker", ["--kind", "d3", "--size", "small"]),
              ("beats", "speaker", ["--kind", "pooling", "--size", "tiny"])]
-    cases += [(name, "spoof", ["--kind", kind, "--size", "tiny"]) for name, kind in (("tiny", "gate"), ("mert", "cross"), ("mert", "concat"), ("beats", "mutual"), ("beats", "cross"))]
+    fusions = ("tiny", "gate"), ("mert", "cross"), ("mert", "concat"), ("beats", "mutual"), ("beats", "cross")
+    cases += [(name, "spoof", ["--kind", kind, "--size", "tiny"]) for name, kind in fusions]
     cases += [(name, "probe", ["--name", "register", "--wide", "4"]) for name in ("mert", "beats")]
     steps = {"speaker": 3, "spoof": 60, "probe": 3}  # a spoof head that judges the wrong way round is refused
     for k, (name, task, more) in enumerate(cases):
@@ -130,7 +131,8 @@ def test_heads_for_each_kind_of_encoder(work):
         assert all((at / f).read_bytes() == (PACKS / name / f).read_bytes() for f in ("encoder.onnx", "vad.onnx"))
         assert task == "probe" or m[task]["calibration"]["slope"] > 0
         report = json.loads((at / "report.json").read_text())["heads"]
-        assert all(r["onnx_parity"] <= 1e-4 and r["training"]["steps"] == steps[task] for r in report.values()) and (at / "README.md").read_text().startswith(f"# out{k}")
+        assert all(r["onnx_parity"] <= 1e-4 and r["training"]["steps"] == steps[task] for r in report.values())
+        assert (at / "README.md").read_text().startswith(f"# out{k}")
 
 
 def test_probes_of_tags_and_values(work):

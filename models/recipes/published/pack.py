@@ -72,7 +72,8 @@ def encoder(net, out, front, layers, dim, frame_rate, int8):
     """[encoder] of the manifest. int8: 8-bit matrix products beside the file."""
     size = sum(p.numel() * p.element_size() for p in net.parameters())
     if size > LIMIT - 2**20:  # the graph itself needs some room
-        raise SystemExit(f"the weights have {size / 2**20:.0f} MiB, expected less than {LIMIT // 2**20}, which one ONNX file can hold: take a smaller model of the family")
+        raise SystemExit(f"the weights have {size / 2**20:.0f} MiB, expected less than {LIMIT // 2**20}, which one ONNX file can hold: "
+                         f"take a smaller model of the family")
     name, known = known_input(front)
     rng = np.random.default_rng(0)
     feeds = []

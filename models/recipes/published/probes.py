@@ -43,15 +43,3 @@ def table(out, encoder, name, probe, labels):
     h, _ = pack.head(probe.eval(), out / f"probe_{name}.onnx", pack.known_hidden(encoder), "output", encoder.get("input", {}).get("tokens", 1))
     told = {"file": h["file"], "sha256": h["sha256"], "kind": probe.kind, "labels": list(labels), "known_answer": h["known_answer"]}
     return "\n" + pack.table(f"probes.{name}", told)
-
-
-def add(folder, name, probe, labels):
-    """Adds a trained probe to a pack that is already there."""
-    import tomllib
-
-    at = folder / "pack.toml"
-    text = at.read_text()
-    held = tomllib.loads(text)
-    if name in held.get("probes", {}):
-        raise ValueError(f"{at} already has a probe {name}: export the encoder again, or give this one another name")
-    at.write_text(text + table(folder, held["encoder"], name, probe, labels))

@@ -153,16 +153,13 @@ def test_licence_and_names(work):
 
 
 def test_probes(work):
-    random_models.mert(work / "m", random_models.TINY)
-    net, front, c = export_mert.build(work / "m")
-    pack.write(work / "p", about("p"), net, front, 4, 32, 75.0, PACKS / "tiny")
-    p = random_models.randomise(probes.Probe("choice", 4, 32, 3, wide=8), 1)
-    probes.add(work / "p", "genre", p, ["a", "b", "c"])
-    told = tomllib.loads((work / "p" / "pack.toml").read_text())["probes"]["genre"]
-    assert told["labels"] == ["a", "b", "c"] and abs(sum(told["known_answer"]["output"]) - 1) < 1e-6
-    for name, labels in (("genre", ["a", "b", "c"]), ("Genre", ["a", "b", "c"]), ("x", ["a", "a", "b"])):
+    told = tomllib.loads((PACKS / "mert" / "pack.toml").read_text())["encoder"]
+    p = random_models.randomise(probes.Probe("choice", told["layers"], told["dim"], 3, wide=8), 1)
+    made = tomllib.loads(probes.table(work, told, "genre", p, ["a", "b", "c"]))["probes"]["genre"]
+    assert made["labels"] == ["a", "b", "c"] and abs(sum(made["known_answer"]["output"]) - 1) < 1e-6
+    for name, labels in (("Genre", ["a", "b", "c"]), ("x", ["a", "a", "b"])):
         try:
-            probes.add(work / "p", name, p, labels)
+            probes.table(work, told, name, p, labels)
         except ValueError:
             continue
         raise AssertionError(name)

@@ -15,7 +15,7 @@ import onnxruntime as ort
 import torch
 
 from . import manifest
-from .common import nets
+from .common import features, nets
 
 MODELS = ("encoder", "speaker", "spoof", "vad", "sound")
 NAMES = {"encoder": (["fbank"], "hidden"), "speaker": (["hidden"], "embedding"),
@@ -23,7 +23,7 @@ NAMES = {"encoder": (["fbank"], "hidden"), "speaker": (["hidden"], "embedding"),
 
 
 def known_input(name, frames=298, dim=nets.DIM, layers=nets.LAYERS + 1):
-    shape = {"fbank": (1, frames, 80), "hidden": (1, layers, (frames + 1) // 2, dim), "spectral": (1, frames, nets.SPECTRAL)}[name]
+    shape = {"fbank": (1, frames, 80), "hidden": (1, layers, (frames + 1) // 2, dim), "spectral": (1, frames, features.SPECTRAL_DIM)}[name]
     scale, offset = (3.0, -8.0) if name == "fbank" else (1.0, 0.0)
     i = np.arange(int(np.prod(shape)), dtype=np.float64)
     return (np.sin(0.1 * i) * scale + offset).astype(np.float32).reshape(shape)

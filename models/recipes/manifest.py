@@ -2,7 +2,7 @@
 import json
 
 from . import page
-from .common import nets
+from .common import features, nets
 from .page import DATA, LICENCE, dig
 
 DESCRIPTION = ("Unified speech and sound encoder with heads on all its layers: speaker verification (L-TDNN), deepfake detection "
@@ -43,7 +43,7 @@ def toml(r, version):
     if "cohort" in r:
         text += f'[speaker.cohort]\nfile = "cohort.f32"\nsha256 = "{r["cohort"]["sha256"]}"\nvoices = {r["cohort"]["voices"]}\n'
     text += measured("speaker") + answer("speaker")
-    text += head("spoof") + f"spectral_dim = {nets.SPECTRAL}\n" + scale("spoof") + measured("spoof") + answer("spoof")
+    text += head("spoof") + f"spectral_dim = {features.SPECTRAL_DIM}\n" + scale("spoof") + measured("spoof") + answer("spoof")
     text += head("vad") + f"threshold = {num(dig(r, 'vad', 'training', 'threshold') or 0.5)}\n" + measured("vad") + answer("vad")
     if "sound" in r:
         text += head("sound") + f"classes = {json.dumps(r['sound']['training']['classes'])}\n" + measured("sound") + answer("sound")

@@ -19,6 +19,7 @@ mod pitch;
 mod spectral;
 mod spectrum;
 mod stft;
+mod synchrony;
 mod tempo;
 mod wide;
 
@@ -36,4 +37,5 @@ pub use pitch::{Pitch, PitchError, PitchOptions, PitchTracker, pitch};
 pub use spectral::{SPECTRAL_DIM, SpectralView};
 pub use spectrum::{BINS, HOP, N_FFT, SAMPLE_RATE, Spectrum, WINDOW, frames};
 pub use stft::{Complex, Stft, StftError, StftOptions};
+pub use synchrony::{SYNCHRONY_DIM, Synchrony};
 pub use tempo::{Tempo, tempo};

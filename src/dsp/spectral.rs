@@ -1,6 +1,6 @@
 //! The spectral view of a window, which the spoof head reads beside the hidden states: MFCC, LFCC and CQCC with their
-//! deltas, normalised over the window, the fine structure that they leave out, and the picture of it all. Todisco, Delgado and Evans, "Constant Q
-//! cepstral coefficients", CSL 2017.
+//! deltas, normalised over the window, the fine structure that they leave out, how the bands move together within a frame,
+//! and the picture of it all. Todisco, Delgado and Evans, "Constant Q cepstral coefficients", CSL 2017.
 
 use ndarray::Array2;
 
@@ -10,9 +10,10 @@ use super::cqt::{CQT_BINS, Cqt};
 use super::filterbank::Filterbank;
 use super::fine::{FINE_DIM, FineStructure, PICTURE_DIM};
 use super::spectrum::{BINS, HOP, Spectrum, WINDOW, frames};
+use super::synchrony::{SYNCHRONY_DIM, Synchrony};
 
-/// Values a frame: three cepstra, each with its first and second delta, the fine structure, the picture.
-pub const SPECTRAL_DIM: usize = CEPSTRAL_DIM + FINE_DIM + PICTURE_DIM;
+/// Values a frame: three cepstra, each with its first and second delta, the fine structure, the synchrony of bands, the picture.
+pub const SPECTRAL_DIM: usize = CEPSTRAL_DIM + FINE_DIM + SYNCHRONY_DIM + PICTURE_DIM;
 
 /// Columns of the cepstra.
 const CEPSTRAL_DIM: usize = 3 * FAMILY;
@@ -32,6 +33,7 @@ pub struct SpectralView {
     /// `[frames, CEPSTRAL_DIM]` before normalisation.
     rows: Vec<f64>,
     fine: FineStructure,
+    synchrony: Synchrony,
 }
 
 impl SpectralView {
@@ -47,6 +49,7 @@ impl SpectralView {
             constant_q: Vec::new(),
             rows: Vec::new(),
             fine: FineStructure::default(),
+            synchrony: Synchrony::new(),
         }
     }
 
@@ -71,8 +74,10 @@ impl SpectralView {
             for (out, x) in left.iter_mut().zip(cepstra) {
                 *out = *x as f32;
             }
-            let (fine, picture) = right.split_at_mut(FINE_DIM);
+            let (fine, right) = right.split_at_mut(FINE_DIM);
+            let (synchrony, picture) = right.split_at_mut(SYNCHRONY_DIM);
             self.fine.write(t, fine);
+            self.synchrony.write(t, synchrony);
             self.fine.write_picture(t, picture);
         }
         out
@@ -83,6 +88,7 @@ impl SpectralView {
         let peak = samples.iter().fold(0.0f32, |peak, x| peak.max(x.abs()));
         let gain = 1.0 / f64::from(peak).max(1e-9);
         self.fine.clear();
+        self.synchrony.fill(samples, gain);
         self.rows.resize(frames(samples.len()) * CEPSTRAL_DIM, 0.0);
         self.cqt.log_power(samples, &mut self.constant_q);
         let constant_q = self.constant_q.chunks_exact(CQT_BINS);

@@ -315,7 +315,7 @@ mod tests {
             ),
             ("frame_rate = 50", "frame_rate = 75", "encoder.frame_rate"),
             (
-                "spectral_dim = 1173",
+                "spectral_dim = 1351",
                 "spectral_dim = 60",
                 "spoof.spectral_dim",
             ),

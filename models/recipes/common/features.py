@@ -8,6 +8,9 @@ MELS, LOW, HIGH = 80, 20.0, 7600.0
 CEPSTRA, CQ_BINS, CQ_LOW, CQ_OCTAVE = 20, 96, 31.25, 12
 FLOOR = 1e-10
 FINE_BANDS = 32
+SHORT, STEP, SHORT_FFT, SLOTS, SHORT_BANDS, GAPS, LATE_GAPS = 64, 16, 128, 22, 16, (1, 2, 3, 4, 6, 8), (1, 2)
+CEPSTRAL_DIM, FINE_DIM, SYNCHRONY_DIM, PICTURE_DIM = 180, 7 * FINE_BANDS + 1, 178, 3 * 256
+SPECTRAL_DIM = CEPSTRAL_DIM + FINE_DIM + SYNCHRONY_DIM + PICTURE_DIM
 
 
 def frames_of(n):
@@ -137,10 +140,10 @@ def fine_bands(n):
 
 
 def fine(x):
-    """[T, 7 * 32 + 1]: roughness of the log spectrum and curvature of the phase along frequency and time, and the frame's level."""
+    """[T, 225]: roughness of the log spectrum and curvature of the phase along frequency and time, and the frame's level."""
     t = frames_of(len(x))
     if t < 3:
-        return np.zeros((t, 7 * FINE_BANDS + 1))
+        return np.zeros((t, FINE_DIM))
     s = stft(x) / max(np.abs(x).max(), 1e-9)
     p = np.abs(s) ** 2
     l, u = np.log(p + FLOOR), s / (np.abs(s) + 1e-9)
@@ -153,6 +156,23 @@ def fine(x):
     return np.concatenate([k @ fine_bands(k.shape[1]).T for k in kinds] + [np.log(e / e.max())[:, None]], axis=1)
 
 
+def synchrony(x):
+    """[T, 178]: how the log energies of 16 bands, 4 ms windows 1 ms apart, move together within a frame."""
+    t = frames_of(len(x))
+    short = np.lib.stride_tricks.sliding_window_view(np.asarray(x, np.float64) / max(np.abs(x).max(), 1e-9), SHORT)[::STEP]
+    s = np.abs(np.fft.rfft(short * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(SHORT) / SHORT)), SHORT_FFT)[:, 1:]) ** 2
+    log = np.log(s.reshape(len(s), SHORT_BANDS, -1).sum(2) + 1e-7)
+    d = np.stack([log[10 * i : 10 * i + SLOTS] for i in range(t)])
+    d -= d.mean(1, keepdims=True)
+    v = (d**2).mean(1)
+    corr = lambda a, b: (a * b).mean(1) / np.sqrt((a**2).mean(1) * (b**2).mean(1) + 1e-6)
+    out = [corr(d[:, :, g:], d[:, :, :-g]) for g in GAPS]
+    out += [np.sqrt(v), (d**3).mean(1) / (v + 1e-3) ** 1.5, np.abs(np.diff(d, axis=1)).mean(1)]
+    for g in LATE_GAPS:
+        out += [corr(d[:, 1:, :-g], d[:, :-1, g:]), corr(d[:, :-1, :-g], d[:, 1:, g:])]
+    return np.concatenate(out, axis=1)
+
+
 def picture(x):
     """[T, 3 * 256]: log power of bins 1 to 256, then the turn of the phase from the bin below (cosine, sine);
     of the clip at full scale, since a quiet one must look the same."""
@@ -163,6 +183,6 @@ def picture(x):
 
 
 def spectral(x):
-    """[T, 1173]: cepstra with their deltas, normalised over the window, the fine structure and the picture as they are."""
+    """[T, SPECTRAL_DIM]: cepstra with their deltas, normalised over the window; the fine structure, the synchrony of bands and the picture as they are."""
     s = np.concatenate([with_deltas(f(x)) for f in (mfcc, lfcc, cqcc)], axis=1)
-    return np.concatenate([(s - s.mean(0)) / (s.std(0) + 1e-5), fine(x), picture(x)], axis=1)
+    return np.concatenate([(s - s.mean(0)) / (s.std(0) + 1e-5), fine(x), synchrony(x), picture(x)], axis=1)

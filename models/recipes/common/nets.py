@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from . import features as ref
+
 RATES = (1, 1, 2, 2, 4, 4, 4, 2, 2)  # of the encoder's layers: 50, 25 and 12.5 frames a second
 LAYERS, DIM = len(RATES), 256
-SPECTRAL = 405 + 3 * 256  # values a frame of the spectral view (docs/features.md)
 
 
 class FbankNorm(nn.Module):
@@ -295,12 +296,18 @@ def attentive_stats(x, att):
     return torch.cat([mu, ((w * x.square()).sum(2) - mu.square()).clamp_min(1e-4).sqrt()], 1)
 
 
+FINE = 3 * (ref.FINE_DIM - 1 + ref.SYNCHRONY_DIM)
+
+
 def fine_statistics(fine):
-    """[B, T, 225] -> mean and deviation of the 224 measures over the frames within 40 dB of the loudest, [B, 448]."""
-    loud = (fine[:, :, -1:] > -9.21).to(fine.dtype)
-    n, f = loud.sum(1).clamp_min(1.0), fine[:, :, :-1]
-    mean = (f * loud).sum(1) / n
-    return torch.cat([mean, (((f - mean[:, None]).square() * loud).sum(1) / n + 1e-6).sqrt()], 1)
+    """[B, T, 403] -> of the 402 measures mean and deviation over the frames within 40 dB of the loudest, and the mean over those within 20 dB,
+    [B, 1206]. Column 224 is the level."""
+    at = ref.FINE_DIM - 1
+    level, f = fine[:, :, at : at + 1], torch.cat([fine[:, :, :at], fine[:, :, at + 1 :]], 2)
+    loud, louder = ((level > ln).to(fine.dtype) for ln in (-9.21, -4.605))
+    over = lambda v, w: (v * w).sum(1) / w.sum(1).clamp_min(1.0)
+    mean = over(f, loud)
+    return torch.cat([mean, (over((f - mean[:, None]).square(), loud) + 1e-6).sqrt(), over(f, louder)], 1)
 
 
 HEARD = 192
@@ -398,22 +405,23 @@ class Experts(nn.Module):
 
 
 class Spoof(nn.Module):
-    """hidden [B, L, T/2, D], spectral [B, T, 1173] -> score [B]: the sum of two opinions, higher = bona fide.
+    """hidden [B, L, T/2, D], spectral [B, T, 1351] -> score [B]: the sum of two opinions, higher = bona fide.
 
-    `fusion` weighs the SSL and the spectral view over time; `fine` judges the statistics of the fine structure that cepstra smooth away, without a
-    sense of time: it cannot learn voices and words.
+    `fusion` weighs the SSL and the spectral view over time; `fine` judges the statistics of the fine structure that cepstra smooth away, and of how
+    the bands move together, without a sense of time: it cannot learn voices and words.
     """
 
     def __init__(self, kind="concat"):
         super().__init__()
-        self.listener, self.fusion, self.fine = Listener(), Fusion(kind), Experts(448)
+        self.listener, self.fusion, self.fine = Listener(), Fusion(kind), Experts(FINE)
         self.register_buffer("weights", torch.ones(2))  # one over the deviation of each opinion on dev, so that both count alike
 
     @staticmethod
     def views(spectral):
-        """Cepstra [B, T, 180], fine structure [B, T, 225], picture [B, 3, T, 256] (log power on the scale of its loudest point)."""
+        """Cepstra [B, T, 180], fine structure and synchrony [B, T, 403], picture [B, 3, T, 256] (log power on the scale of its loudest point)."""
         b, t, _ = spectral.shape
-        cepstra, fine, picture = spectral[:, :, :180], spectral[:, :, 180:405], spectral[:, :, 405:].reshape(b, t, 3, 256).permute(0, 2, 1, 3)
+        cepstra, fine, picture = spectral.split([ref.CEPSTRAL_DIM, ref.FINE_DIM + ref.SYNCHRONY_DIM, ref.PICTURE_DIM], 2)
+        picture = picture.reshape(b, t, 3, 256).permute(0, 2, 1, 3)
         log = picture[:, :1]
         log = (log - log.amax((1, 2, 3), keepdim=True)).clamp_min(-16.0) / 4 + 2
         return cepstra, fine, torch.cat([log, picture[:, 1:]], 1)

@@ -10,7 +10,7 @@ from .signal import test_signal
 def main():
     x = test_signal(3.0)
     b = torch.tensor(np.stack([x, x[::-1].copy()]))
-    for name in ("fbank", "spectral"):
+    for name in ("fbank", "synchrony", "spectral"):
         want, got = getattr(ref, name)(x), getattr(fast, name)(b)[0].numpy()
         worst = np.abs(want - got).max()
         print(f"{name} {got.shape}: worst difference {worst:.2e}")

@@ -1,4 +1,5 @@
 """The same features in PyTorch, float32 and batched, for training. `python -m models.recipes.common.test_features` compares."""
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -41,8 +42,6 @@ def _cepstra(p, count, scale, low, high):
 
 
 def _halve(x):
-    import numpy as np
-
     def make():
         j = np.arange(-15, 16)
         h = 0.5 * np.sinc(j / 2) * (0.54 + 0.46 * np.cos(np.pi * j / 15))
@@ -53,8 +52,6 @@ def _halve(x):
 
 def _kernel_matrix(octave):
     """Real and imaginary kernels of one octave aligned on their centres: ([span, 24], samples left of the centre)."""
-    import numpy as np
-
     ks = ref.cq_kernels()[octave]
     left = max(len(k) // 2 for k in ks)
     right = max(len(k) - len(k) // 2 for k in ks)
@@ -112,6 +109,22 @@ def fine(x):
     return torch.cat([bands(k) for k in kinds] + [(e / e.amax(1, keepdim=True)).log()[..., None]], 2)
 
 
+def synchrony(x):
+    """[B, N] -> [B, T, 178]."""
+    hann = _const("short", lambda: 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(ref.SHORT) / ref.SHORT), x.device)
+    s = torch.fft.rfft((x / x.abs().amax(1).clamp_min(1e-9)[:, None]).unfold(1, ref.SHORT, ref.STEP) * hann, ref.SHORT_FFT)[..., 1:].abs().square()
+    log = (s.reshape(*s.shape[:2], ref.SHORT_BANDS, -1).sum(3) + 1e-7).log()
+    d = log.unfold(1, ref.SLOTS, ref.HOP // ref.STEP)[:, : ref.frames_of(x.shape[1])].transpose(2, 3)
+    d = d - d.mean(2, keepdim=True)
+    v = d.square().mean(2)
+    corr = lambda a, b: (a * b).mean(2) / (a.square().mean(2) * b.square().mean(2) + 1e-6).sqrt()
+    out = [corr(d[..., g:], d[..., :-g]) for g in ref.GAPS]
+    out += [v.sqrt(), (d**3).mean(2) / (v + 1e-3) ** 1.5, d.diff(dim=2).abs().mean(2)]
+    for g in ref.LATE_GAPS:
+        out += [corr(d[:, :, 1:, :-g], d[:, :, :-1, g:]), corr(d[:, :, :-1, :-g], d[:, :, 1:, g:])]
+    return torch.cat(out, 2)
+
+
 def picture(x):
     """[B, N] -> [B, T, 3 * 256]: log power of bins 1 to 256, then the turn of the phase from the bin below (cosine, sine)."""
     s = stft(x) / x.abs().amax(1).clamp_min(1e-9)[:, None, None]
@@ -121,7 +134,7 @@ def picture(x):
 
 
 def spectral(x):
-    """[B, N] -> [B, T, 1173]: cepstra normalised over the window, the fine structure, the picture."""
+    """[B, N] -> [B, T, SPECTRAL_DIM]: cepstra normalised over the window, the fine structure, the synchrony of bands, the picture."""
     p = power(x)
     cq = _log(cq_power(x)) @ _const("dct96", lambda: ref.dct_matrix(96).T)
     parts = []
@@ -129,4 +142,4 @@ def spectral(x):
         d = delta(c)
         parts += [c, d, delta(d)]
     s = torch.cat(parts, -1)
-    return torch.cat([(s - s.mean(1, keepdim=True)) / (s.std(1, keepdim=True, unbiased=False) + 1e-5), fine(x), picture(x)], 2)
+    return torch.cat([(s - s.mean(1, keepdim=True)) / (s.std(1, keepdim=True, unbiased=False) + 1e-5), fine(x), synchrony(x), picture(x)], 2)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..common import nets, torch_features
+from ..common import features as ref, nets, torch_features
 from ..common.corpus import arguments, open_corpus
 from ..common.device import half, save
 from ..common.loop import Late, clock, descend
@@ -21,7 +21,7 @@ from .train import loss_of, pairs
 def pictures(x):
     """The picture alone, in the shape that the network wants."""
     p = torch_features.picture(x)
-    return nets.Spoof.views(torch.cat([p.new_zeros(*p.shape[:2], 405), p], 2))[2]
+    return nets.Spoof.views(torch.cat([p.new_zeros(*p.shape[:2], ref.SPECTRAL_DIM - ref.PICTURE_DIM), p], 2))[2]
 
 
 def evaluate(net, head, c):

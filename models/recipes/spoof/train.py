@@ -32,18 +32,21 @@ def features(encoder, net, x):
 def kept(encoder, net, clips, work):
     """The features of all clips, mapped from the work folder; those over time, which are large, only of the first half."""
     n = len(clips) // 2
-    shapes = {"hidden": (n, nets.Fusion.LOWER, 149, nets.DIM), "cepstra": (n, 298, 180), "heard": (n, 149, nets.HEARD), "fine": (len(clips), 448)}
+    shapes = {"hidden": (n, nets.Fusion.LOWER, 149, nets.DIM), "cepstra": (n, 298, 180), "heard": (n, 149, nets.HEARD), "fine": (len(clips), nets.FINE)}
     at = {n: work / "spoof_bank" / f"{n}.npy" for n in shapes}
-    if not at["fine"].exists():
-        out = {k: np.lib.format.open_memmap(at[k].with_suffix(".part"), "w+", np.float32 if k == "fine" else np.float16, s) for k, s in shapes.items()}
+    missing = [k for k in shapes if not at[k].exists()]
+    if missing:
+        out = {k: np.lib.format.open_memmap(at[k].with_suffix(".part"), "w+", np.float32 if k == "fine" else np.float16, shapes[k]) for k in missing}
         for i in range(0, len(clips), 16):
             x = wave(clips[i : i + 16])
-            told = dict(zip(shapes, features(encoder, net, x))) if i < n else {"fine": nets.fine_statistics(net.views(torch_features.spectral(x))[1])}
-            for name, v in told.items():
-                out[name][i : i + 16] = v[: len(out[name]) - i].numpy()
+            told = {"fine": nets.fine_statistics(torch.cat([torch_features.fine(x), torch_features.synchrony(x)], 2))}
+            if i < n and missing != ["fine"]:
+                told = dict(zip(shapes, features(encoder, net, x)))
+            for name in told.keys() & set(missing):
+                out[name][i : i + 16] = told[name][: len(out[name]) - i].numpy()
             if i % 1600 == 0:
                 print("features", i, flush=True)
-        for name in shapes:
+        for name in missing:
             out[name].flush()
             at[name].with_suffix(".part").rename(at[name])
     return {n: np.load(at[n], mmap_mode="r") for n in shapes}

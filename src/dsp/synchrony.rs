@@ -1,0 +1,195 @@
+//! How the energies of narrow bands rise and fall together within a frame. A glottal pulse excites all frequencies at one
+//! instant; a vocoder that puts phases together by rule smears it, differently in each band. The frames of the other features
+//! are too long to see it: here the window is 4 ms and moves by 1 ms.
+
+use super::spectrum::{HOP, Spectrum, WINDOW, hann, squares};
+
+/// Samples of the short window: 4 ms.
+const SHORT: usize = 64;
+/// Samples from one short window to the next: 1 ms.
+const STEP: usize = 16;
+/// Points of its Fourier transform.
+const POINTS: usize = 128;
+/// Bands of 500 Hz, of four bins each; the bin at 0 Hz belongs to none.
+const BANDS: usize = 16;
+/// Short windows that lie wholly within a frame.
+const SLOTS: usize = 1 + (WINDOW - SHORT) / STEP;
+/// How far apart, in bands, the pairs are whose energies are compared at the same instant.
+const GAPS: [usize; 6] = [1, 2, 3, 4, 6, 8];
+/// The same for pairs of which one is a step later than the other, and then the other way round.
+const LATE_GAPS: [usize; 2] = [1, 2];
+/// Added to the energy of a band, of samples whose peak is 1.
+const FLOOR: f64 = 1e-7;
+
+/// Values a frame: correlations of pairs of bands, and three moments of each band.
+pub const SYNCHRONY_DIM: usize = pairs(&GAPS) + 3 * BANDS + 2 * pairs(&LATE_GAPS);
+
+const fn pairs(gaps: &[usize]) -> usize {
+    let (mut i, mut count) = (0, 0);
+    while i < gaps.len() {
+        count += BANDS - gaps[i];
+        i += 1;
+    }
+    count
+}
+
+/// Log energies of one frame, less their mean over the frame: by band, then by time.
+type Bands = [[f64; SLOTS]; BANDS];
+
+/// Collects the short windows of one window; its buffers are kept from one window to the next.
+pub struct Synchrony {
+    spectrum: Spectrum,
+    power: [f64; POINTS / 2 + 1],
+    logs: Vec<[f64; BANDS]>,
+}
+
+impl Synchrony {
+    /// Plans the short transform.
+    pub fn new() -> Self {
+        let window = (0..SHORT).map(|n| hann(n, SHORT)).collect();
+        Self {
+            spectrum: Spectrum::with_window(window, POINTS),
+            power: [0.0; POINTS / 2 + 1],
+            logs: Vec::new(),
+        }
+    }
+
+    /// Takes a window of samples, multiplied by `gain` (one over its peak: what follows does not depend on level).
+    pub fn fill(&mut self, samples: &[f32], gain: f64) {
+        self.logs.clear();
+        for short in samples.windows(SHORT).step_by(STEP) {
+            squares(self.spectrum.complex(short), &mut self.power);
+            let mut logs = [0.0; BANDS];
+            for (log, bins) in logs.iter_mut().zip(self.power[1..].chunks_exact(4)) {
+                *log = (bins.iter().sum::<f64>() * gain * gain + FLOOR).ln();
+            }
+            self.logs.push(logs);
+        }
+    }
+
+    /// Writes the [`SYNCHRONY_DIM`] values of frame `t`, which must lie within the window.
+    pub fn write(&self, t: usize, out: &mut [f32]) {
+        let from = t * HOP / STEP;
+        let bands = centred(&self.logs[from..from + SLOTS]);
+        let mut out = out.iter_mut();
+        let mut put = |value: f64| {
+            if let Some(out) = out.next() {
+                *out = value as f32;
+            }
+        };
+        for gap in GAPS {
+            for (low, high) in bands.iter().zip(&bands[gap..]) {
+                put(correlation(high, low));
+            }
+        }
+        let spread = |band: &[f64; SLOTS]| mean(band.iter().map(|x| x * x));
+        bands.iter().for_each(|band| put(spread(band).sqrt()));
+        for band in &bands {
+            let cubes = mean(band.iter().map(|x| x * x * x));
+            put(cubes / (spread(band) + 1e-3).powf(1.5));
+        }
+        for band in &bands {
+            put(mean(band.windows(2).map(|x| (x[1] - x[0]).abs())));
+        }
+        for gap in LATE_GAPS {
+            let pairs = || bands.iter().zip(&bands[gap..]);
+            pairs().for_each(|(low, high)| put(correlation(&low[1..], &high[..SLOTS - 1])));
+            pairs().for_each(|(low, high)| put(correlation(&low[..SLOTS - 1], &high[1..])));
+        }
+    }
+}
+
+impl Default for Synchrony {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn centred(logs: &[[f64; BANDS]]) -> Bands {
+    let mut bands = [[0.0; SLOTS]; BANDS];
+    for (i, band) in bands.iter_mut().enumerate() {
+        let mean = mean(logs.iter().map(|x| x[i]));
+        for (out, x) in band.iter_mut().zip(logs) {
+            *out = x[i] - mean;
+        }
+    }
+    bands
+}
+
+/// Of values whose means are (nearly) zero already; 0 where there is next to nothing.
+fn correlation(a: &[f64], b: &[f64]) -> f64 {
+    let [ab, aa, bb] = a.iter().zip(b).fold([0.0; 3], |[ab, aa, bb], (a, b)| {
+        [ab + a * b, aa + a * a, bb + b * b]
+    });
+    let n = a.len() as f64;
+    ab / n / (aa / n * (bb / n) + 1e-6).sqrt()
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let n = values.len() as f64;
+    values.sum::<f64>() / n
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(samples: &[f32], t: usize) -> [f32; SYNCHRONY_DIM] {
+        let mut synchrony = Synchrony::new();
+        synchrony.fill(samples, 1.0);
+        let mut out = [0.0; SYNCHRONY_DIM];
+        synchrony.write(t, &mut out);
+        out
+    }
+
+    #[test]
+    fn pulses_move_all_bands_together_and_a_smeared_pulse_does_not() {
+        // Clicks 8 ms apart, and chirps as long as that instead of them; judged by bands 4 kHz apart.
+        let mut clicks = vec![0.0f32; 4000];
+        clicks.iter_mut().step_by(128).for_each(|x| *x = 1.0);
+        let chirps: Vec<f32> = (0..4000)
+            .map(|n| {
+                let t = (n % 128) as f64 / 128.0;
+                (std::f64::consts::PI * 64.0 * t * t).sin() as f32 * 0.1
+            })
+            .collect();
+        let far = |values: [f32; SYNCHRONY_DIM]| values[pairs(&GAPS[..5])..pairs(&GAPS)].to_vec();
+        let (sharp, smeared) = (far(values(&clicks, 5)), far(values(&chirps, 5)));
+        assert!(sharp.iter().all(|x| *x > 0.99), "{sharp:?}");
+        assert!(smeared.iter().all(|x| *x < 0.3), "{smeared:?}");
+    }
+
+    #[test]
+    fn a_later_band_is_found_a_step_later() {
+        let mut synchrony = Synchrony::new();
+        for n in 0..SLOTS {
+            let log = |band: usize| f64::from(u8::from(n % 7 == band % 3));
+            synchrony.logs.push(std::array::from_fn(log));
+        }
+        let mut out = [0.0; SYNCHRONY_DIM];
+        synchrony.write(0, &mut out);
+        let late = pairs(&GAPS) + 3 * BANDS + BANDS - 1;
+        assert!(out[0] < 0.0, "bands 0 and 1 never at once");
+        assert!(out[late] > 0.9, "band 1 a step after band 0: {}", out[late]);
+        assert!(out[late - (BANDS - 1)] < 0.0, "and not before it");
+    }
+
+    #[test]
+    fn silence_is_zero_and_level_does_not_matter() {
+        let silence = values(&[0.0; WINDOW], 0);
+        assert!(silence.iter().all(|x| x.abs() < 1e-12));
+        let signal: Vec<f32> = (0..2000)
+            .map(|n| (n as f32 * 0.3).sin() * (n as f32 * 0.01).cos())
+            .collect();
+        let soft: Vec<f32> = signal.iter().map(|x| x * 0.125).collect();
+        let mut synchrony = Synchrony::new();
+        let (mut loud, mut quiet) = ([0.0; SYNCHRONY_DIM], [0.0; SYNCHRONY_DIM]);
+        synchrony.fill(&signal, 1.0);
+        synchrony.write(3, &mut loud);
+        synchrony.fill(&soft, 8.0);
+        synchrony.write(3, &mut quiet);
+        for (a, b) in loud.iter().zip(&quiet) {
+            assert!((a - b).abs() < 1e-5, "{a} {b}");
+        }
+    }
+}

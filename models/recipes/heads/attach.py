@@ -8,7 +8,7 @@ import onnxruntime
 import torch
 
 from .. import export
-from ..common import nets
+from ..common import features
 from ..published import pack, probes
 from ..published.front import wave
 from . import networks
@@ -39,7 +39,7 @@ def toml(manifest):
 
 
 def known_spectral():
-    return wave((1, pack.front_end.frames(48000), nets.SPECTRAL), 1.0)
+    return wave((1, pack.front_end.frames(48000), features.SPECTRAL_DIM), 1.0)
 
 
 def graph(task, name, head, encoder, out, labels):
@@ -50,7 +50,7 @@ def graph(task, name, head, encoder, out, labels):
         return {"file": told["file"], "sha256": told["sha256"], "dim": head.out}, told["known_answer"], worst
     if task == "spoof":
         told, worst = pack.head(net, out / "spoof.onnx", known | {"spectral": known_spectral()}, "score", encoder.tokens)
-        return {"file": told["file"], "sha256": told["sha256"], "spectral_dim": nets.SPECTRAL}, told["known_answer"], worst
+        return {"file": told["file"], "sha256": told["sha256"], "spectral_dim": features.SPECTRAL_DIM}, told["known_answer"], worst
     told, worst = pack.head(net, out / f"probe_{name}.onnx", known, "output", encoder.tokens)
     return {"file": told["file"], "sha256": told["sha256"], "kind": head.kind, "labels": labels}, told["known_answer"], worst
 

@@ -1,7 +1,7 @@
 """What a pack's encoder makes of the clips, computed once: crops of the length of the pack's windows, disturbed or as they are, kept as float16.
 
-`<work>/<key>/` has one array for each view and `progress.json`; a run that was interrupted goes on there. The key is a hash of the encoder, the files and
-the plan, so that another folder or another seed gets a bank of its own. The bank may be deleted at any time.
+`<work>/<key>/` has one array for each view and `progress.json`; a run that was interrupted goes on there. The key is a hash of the encoder, the files
+and the plan, so that another folder or another seed gets a bank of its own. The bank may be deleted at any time.
 """
 import hashlib
 import json
@@ -16,7 +16,7 @@ import soundfile
 import soxr
 
 from .. import export
-from ..common import augment
+from ..common import augment, features
 from ..published import front
 from .folder import SUFFIXES, NoData, Refused, complain
 
@@ -147,7 +147,7 @@ class Bank:
     """`views(clips, hidden)` -> named arrays [B, …] that are kept; `rows(split)` are indices into all of them."""
 
     def __init__(self, encoder, clips, crops, audio, views, work, seed, gigabytes, batch=8):
-        told = [encoder.told["sha256"], encoder.front, views.__name__, audio.coding, audio.plain, [str(p) for p in audio.noises], seed, crops,
+        told = [encoder.told["sha256"], encoder.front, views.__name__, features.SPECTRAL_DIM, audio.coding, audio.plain, [str(p) for p in audio.noises], seed, crops,
                 [(str(c.path), c.path.stat().st_size) for c in clips]]
         key = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:16]
         self.clips, self.crops, self.folder = clips, crops, Path(work) / key

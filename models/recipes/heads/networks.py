@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..common import nets
+from ..common import features, nets
 from ..published.probes import Probe
 
 KINDS = ("d3", "ecapa", "pooling")
@@ -70,7 +70,7 @@ class Spoof(nn.Module):
 
     @classmethod
     def measures(cls):
-        return cls.views(torch.zeros(1, 4, nets.SPECTRAL))[1].shape[1]
+        return cls.views(torch.zeros(1, 4, features.SPECTRAL_DIM))[1].shape[1]
 
     def opinions(self, hidden, cepstra, fine):
         return self.fusion(hidden, cepstra), self.fine(fine)

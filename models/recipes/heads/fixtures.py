@@ -18,7 +18,7 @@ PACKS = Path("tests/fixtures/packs")
 # alice and stranger are those of tests/common/sound.rs
 VOICES = {"alice": [150.0 * k for k in range(1, 6)], "stranger": [3700.0, 4400.0, 5100.0, 5800.0], "carol": [900.0, 1800.0, 2700.0],
           "dave": [240.0, 1200.0, 3300.0, 6600.0]}
-HEADS = {"speaker": ["--size", "tiny", "--kind", "pooling", "--steps", "300"], "spoof": ["--size", "tiny", "--kind", "cross", "--steps", "300"],
+HEADS = {"speaker": ["--size", "tiny", "--kind", "pooling", "--steps", "300"], "spoof": ["--size", "tiny", "--kind", "cross", "--steps", "500", "--plain"],
          "probe": ["--name", "register", "--steps", "3000", "--plain"]}
 
 

@@ -131,6 +131,8 @@ fn bench_says_where_and_how_many_at_once() {
     write_wav(&place.path("a.wav"), 16_000, &alice(3.0, 16_000));
     let arguments = [
         "bench",
+        "--measure",
+        "streams",
         "--streams",
         "3",
         "--seconds",

@@ -50,9 +50,9 @@ def load(work):
     return made, reports
 
 
-def session(path):
+def session(path, threads=1):
     o = ort.SessionOptions()
-    o.intra_op_num_threads = 1
+    o.intra_op_num_threads = threads
     return ort.InferenceSession(str(path), o, providers=["CPUExecutionProvider"])
 
 
@@ -80,8 +80,8 @@ def compare(net, s, feed):
 
 
 def fingerprint(path):
-    data = Path(path).read_bytes()
-    return {"sha256": hashlib.sha256(data).hexdigest(), "megabytes": round(len(data) / 1e6, 2)}
+    with open(path, "rb") as f:
+        return {"sha256": hashlib.file_digest(f, "sha256").hexdigest(), "megabytes": round(Path(path).stat().st_size / 1e6, 2)}
 
 
 def answer(s, feed):

@@ -15,8 +15,8 @@ use super::input::Input;
 use super::manifest::Manifest;
 use crate::config::Precision;
 
-/// The largest model file that is loaded, bytes.
-const FILE_LIMIT: u64 = 512 << 20;
+/// The largest model file that is loaded, bytes: more does not fit into one protobuf message, which an ONNX file is.
+const FILE_LIMIT: u64 = (2 << 30) - 1;
 /// The largest manifest, bytes.
 const MANIFEST_LIMIT: u64 = 1 << 20;
 
@@ -226,10 +226,7 @@ impl Pack {
         let Some(cohort) = speaker.and_then(|s| s.cohort.as_ref()) else {
             return Ok(None);
         };
-        let mut bytes = Vec::new();
-        self.visit_file(Part::Speaker, &cohort.file, &cohort.sha256, |block| {
-            bytes.extend_from_slice(block);
-        })?;
+        let bytes = self.bytes(Part::Speaker, &cohort.file, &cohort.sha256)?;
         let values = bytes
             .as_chunks::<4>()
             .0
@@ -315,17 +312,21 @@ impl Pack {
 
     /// The bytes of a probe's model, checked again.
     pub(super) fn read_probe(&self, probe: &Probe) -> Result<Vec<u8>, ModelError> {
-        let mut bytes = Vec::new();
-        self.visit_file(Part::Probe, &probe.file, &probe.sha256, |block| {
-            bytes.extend_from_slice(block);
-        })?;
-        Ok(bytes)
+        self.bytes(Part::Probe, &probe.file, &probe.sha256)
     }
 
     /// The bytes of a model, checked again: what a session gets is what was hashed, whatever happened to the file since.
     pub(super) fn read(&self, part: Part) -> Result<Vec<u8>, ModelError> {
-        let mut bytes = Vec::new();
-        self.visit(part, |block| bytes.extend_from_slice(block))?;
+        let (name, expected) = self.file(part).ok_or(ModelError::Absent { part })?;
+        self.bytes(part, name, expected)
+    }
+
+    fn bytes(&self, part: Part, name: &str, expected: &str) -> Result<Vec<u8>, ModelError> {
+        // Of the size that it will have: a large encoder that grows by doubling would need twice its memory.
+        let size = self.resolve(part, name)?.metadata().map_or(0, |m| m.len());
+        let size = if size <= FILE_LIMIT { size } else { 0 };
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        self.visit_file(part, name, expected, |block| bytes.extend_from_slice(block))?;
         Ok(bytes)
     }
 

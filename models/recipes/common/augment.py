@@ -16,20 +16,20 @@ def fit_length(x, n, rng):
     return x[at : at + n]
 
 
-def reverb(rng):
+def reverb(rng, rate=RATE):
     """A synthetic room: the direct sound and an exponentially falling noise tail."""
     rt = rng.uniform(0.1, 0.7)
-    n = int(RATE * min(0.5, rt))
-    tail = rng.standard_normal(n) * 10 ** (-3 * np.arange(n) / (rt * RATE))
-    tail[: int(rng.uniform(0.001, 0.01) * RATE)] = 0
+    n = int(rate * min(0.5, rt))
+    tail = rng.standard_normal(n) * 10 ** (-3 * np.arange(n) / (rt * rate))
+    tail[: int(rng.uniform(0.001, 0.01) * rate)] = 0
     h = tail / np.sqrt((tail**2).sum()) * 10 ** (-rng.uniform(-2, 14) / 20)
     h[0] += 1
     return h
 
 
-def shape(x, rng, p_reverb=0.4, p_eq=0.5, p_band=0.25):
-    n = 1 << int(np.ceil(np.log2(len(x) + 8000)))
-    f = np.fft.rfftfreq(n, 1 / RATE)
+def shape(x, rng, p_reverb=0.4, p_eq=0.5, p_band=0.25, rate=RATE):
+    n = 1 << int(np.ceil(np.log2(len(x) + rate // 2)))
+    f = np.fft.rfftfreq(n, 1 / rate)
     h = np.ones(len(f))
     if rng.random() < p_eq:  # a tilt and a random smooth curve
         octave = np.log2(np.maximum(f, 60) / 1000)
@@ -41,7 +41,7 @@ def shape(x, rng, p_reverb=0.4, p_eq=0.5, p_band=0.25):
         h *= edge(f - lo, 20) * edge(hi - f, 80)
     spec = np.fft.rfft(x, n) * h
     if rng.random() < p_reverb:
-        spec = spec * np.fft.rfft(reverb(rng), n)
+        spec = spec * np.fft.rfft(reverb(rng, rate), n)
     return np.fft.irfft(spec, n)[: len(x)]
 
 
@@ -66,20 +66,20 @@ def add_noise(x, noise, snr):
     return x if b < 1e-10 else x + noise * np.sqrt(a / b / 10 ** (snr / 10) + 1e-20)
 
 
-def coded(x, rng, codec="OPUS"):
+def coded(x, rng, codec="OPUS", rate=RATE):
     """There and back through Opus or MP3 at a random bit rate (in memory)."""
     import soundfile as sf
 
     b = io.BytesIO()
     peak = max(1.0, np.abs(x).max() * 1.05)
     kind = {"OPUS": dict(format="OGG", subtype="OPUS"), "MP3": dict(format="MP3", subtype="MPEG_LAYER_III")}[codec]
-    sf.write(b, x / peak, RATE, compression_level=float(rng.uniform(0.85, 0.99) if codec == "OPUS" else rng.uniform(0.3, 0.9)), **kind)
+    sf.write(b, x / peak, rate, compression_level=float(rng.uniform(0.85, 0.99) if codec == "OPUS" else rng.uniform(0.3, 0.9)), **kind)
     b.seek(0)
-    y, rate = sf.read(b, dtype="float32")
-    if rate != RATE:
+    y, told = sf.read(b, dtype="float32")
+    if told != rate:
         import soxr
 
-        y = soxr.resample(y, rate, RATE)
+        y = soxr.resample(y, told, rate)
     return np.resize(y, len(x)) * peak if len(y) < len(x) else y[: len(x)] * peak
 
 

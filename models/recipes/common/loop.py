@@ -8,13 +8,14 @@ import torch
 def clock(optimiser, minutes, rate, spent=0.0, steps=0):
     """Yields the share of the budget that is spent, with the rate of that moment set: warm-up over 4 %, then half a cosine.
 
-    `spent`: seconds of an earlier run. With `steps` these are the budget, not the minutes: for comparisons on a machine that does other work too.
+    `spent`: seconds of an earlier run. With `steps` these are the budget, not the minutes, and `spent` counts them: for comparisons on a machine
+    that does other work too.
     """
-    began, taken = time.time() - spent, 0
+    began, taken = time.time() - spent, int(spent)
     while (done := taken / steps if steps else (time.time() - began) / (60 * minutes)) < 1:
         taken += 1
         for g in optimiser.param_groups:
-            g["lr"] = rate * min(1, done / 0.04 + 0.02) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
+            g["lr"] = float(rate * min(1, done / 0.04 + 0.02) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6)  # a checkpoint holds no NumPy scalars
         yield done
 
 

@@ -170,9 +170,9 @@ class DenseBlock(nn.Module):
 class VoiceTail(nn.Module):
     """Frames [B, C, T] -> embedding [B, out] of norm 1: attentive statistics, a linear map, then centre and linear discriminants."""
 
-    def __init__(self, c, out):
+    def __init__(self, c, out, asks=128):
         super().__init__()
-        self.att = nn.Sequential(nn.Conv1d(3 * c, 128, 1), nn.ReLU(), nn.BatchNorm1d(128), nn.Conv1d(128, c, 1))
+        self.att = nn.Sequential(nn.Conv1d(3 * c, asks, 1), nn.ReLU(), nn.BatchNorm1d(asks), nn.Conv1d(asks, c, 1))
         self.last = nn.Sequential(nn.BatchNorm1d(2 * c), nn.Linear(2 * c, out), nn.BatchNorm1d(out))
         self.register_buffer("shift", torch.zeros(out))  # fitted after training: speaker/discriminant.py
         self.register_buffer("turn", torch.eye(out))
@@ -187,9 +187,9 @@ class LayerGate(nn.Module):
 
     def __init__(self, layers, heads=8):
         super().__init__()
-        self.heads = heads
-        self.a = nn.Parameter(torch.randn(heads, layers, layers // 2) * 0.3)
-        self.b = nn.Parameter(torch.randn(heads, layers // 2, layers) * 0.3)
+        self.heads, half = heads, max(1, layers // 2)
+        self.a = nn.Parameter(torch.randn(heads, layers, half) * 0.3)
+        self.b = nn.Parameter(torch.randn(heads, half, layers) * 0.3)
 
     def forward(self, x):
         b, c, l, t = x.shape
@@ -201,23 +201,26 @@ class LayerGate(nn.Module):
 
 
 class LayerPooling(nn.Module):
-    """The lighter L-TDNN (layer aggregation straight on the hidden states, then attentive statistics): [B, L, T, D] -> [B, out]."""
+    """The lighter L-TDNN (layer aggregation straight on the hidden states, then attentive statistics): [B, L, T, D] -> [B, out].
 
-    def __init__(self, dim=DIM, layers=LAYERS + 1, wide=384, out=192):
+    25 frames a second are enough for a voice: `slow` frames become one.
+    """
+
+    def __init__(self, dim=DIM, layers=LAYERS + 1, wide=384, out=192, slow=2, asks=128):
         super().__init__()
-        self.out, self.norm = out, nn.LayerNorm(dim)
+        self.out, self.slow, self.norm = out, slow, nn.LayerNorm(dim)
         self.scale, self.gate = nn.Parameter(torch.ones(layers, 1, dim)), LayerGate(layers)
         self.wide = nn.Sequential(nn.Conv1d(dim, wide, 1), nn.ReLU(), nn.BatchNorm1d(wide))
-        self.tail = VoiceTail(wide, out)
+        self.tail = VoiceTail(wide, out, asks)
 
     def forward(self, hidden):
         b, l, t, d = hidden.shape
-        x = slow_down(hidden.reshape(b * l, t, d), 2).reshape(b, l, -1, d)  # 25 frames a second are enough for a voice
+        x = slow_down(hidden.reshape(b * l, t, d), self.slow).reshape(b, l, -1, d)
         return self.tail(self.wide(self.gate((self.norm(x) * self.scale).permute(0, 3, 1, 2))))
 
 
 class Res2Block(nn.Module):
-    """ECAPA's block over (layer, time): four groups of channels, each fed with the one before, squeeze-excite, residual."""
+    """ECAPA's block over (layer, time): groups of channels, each fed with the one before, squeeze-excite, residual."""
 
     def __init__(self, c, dilation, scale=4):
         super().__init__()
@@ -236,22 +239,24 @@ class Res2Block(nn.Module):
 
 
 class Speaker(nn.Module):
-    """L-TDNN, small: hidden [B, L, T, D] -> embedding [B, 192] of norm 1. `kind` d3 (dense blocks) or ecapa (Res2 blocks).
+    """L-TDNN (arXiv 2409.07770): hidden [B, L, T, D] -> embedding [B, 192] of norm 1. `kind` d3 (dense blocks) or ecapa (Res2 blocks).
 
-    `channels` is a multiple of 64: with widths that are no multiple of 16 the bfloat16 weight gradient of a dilated convolution is garbage
-    on the CPU (PyTorch 2.15).
+    As it stands it is small, with two dense blocks and 25 frames a second inside; the published size is `FULL`. `channels` is a multiple of 64:
+    with widths that are no multiple of 16 the bfloat16 weight gradient of a dilated convolution is garbage on the CPU (PyTorch 2.15).
     """
 
-    def __init__(self, kind="d3", dim=DIM, layers=LAYERS + 1, channels=64, wide=256, out=192):
+    FULL = {"channels": 256, "wide": 512, "blocks": 3, "scale": 8, "stride": 1, "asks": 256}
+
+    def __init__(self, kind="d3", dim=DIM, layers=LAYERS + 1, channels=64, wide=256, out=192, blocks=2, scale=4, stride=2, asks=128):
         super().__init__()
         self.out, self.bn_in = out, nn.BatchNorm2d(dim)
-        self.first = unit(dim, channels, (1, 5) if kind == "d3" else (5, 3), stride=2)  # 25 frames a second inside: half the cost
-        self.blocks = nn.ModuleList([DenseBlock(channels) for _ in range(2)] if kind == "d3" else [Res2Block(channels, d) for d in (2, 3, 4)])
+        self.first = unit(dim, channels, (1, 5) if kind == "d3" else (5, 3), stride=stride)
+        self.blocks = nn.ModuleList([DenseBlock(channels) for _ in range(blocks)] if kind == "d3" else [Res2Block(channels, d, scale) for d in (2, 3, 4)])
         cat = len(self.blocks) * channels
         self.fuse = nn.Sequential(nn.Conv2d(cat, cat, 1), nn.ReLU(), nn.BatchNorm2d(cat), nn.Conv2d(cat, wide, 1, bias=False))
         self.gate = LayerGate(layers)
         self.after = nn.Sequential(nn.Conv1d(wide, wide, 1), nn.BatchNorm1d(wide))
-        self.tail = VoiceTail(wide, out)
+        self.tail = VoiceTail(wide, out, asks)
 
     def forward(self, hidden):
         x = self.first(self.bn_in(hidden.permute(0, 3, 1, 2)))
@@ -336,18 +341,18 @@ class Fusion(nn.Module):
     """SSL view (lower hidden states) and spectral view (cepstra, what the listener hears) -> score [B].
 
     `kind`: concat, cross (the SSL view asks the spectral one), mutual (both ask), gate; or ssl, spectral: one view alone. The formulas are those
-    of "Two Views, One Truth" (arXiv 2507.20417).
+    of "Two Views, One Truth" (arXiv 2507.20417). With `heard` 0 there is no listener.
     """
 
     KINDS = ("ssl", "spectral", "concat", "cross", "mutual", "gate")
     LOWER, CEPSTRA = 4, 180
 
-    def __init__(self, kind="cross", dim=DIM, d=96, heads=4):
+    def __init__(self, kind="cross", dim=DIM, d=96, heads=4, lower=LOWER, heard=HEARD):
         super().__init__()
-        self.kind, self.mix = kind, nn.Parameter(torch.zeros(self.LOWER))
+        self.kind, self.lower, self.mix = kind, lower, nn.Parameter(torch.zeros(lower))
         self.ln_x, self.proj_x = nn.LayerNorm(dim), nn.Linear(dim, d)
         self.conv_s = nn.Sequential(nn.Conv1d(self.CEPSTRA, d, 3, stride=2, padding=1), nn.ReLU(), nn.BatchNorm1d(d))
-        self.proj_s = nn.Linear(HEARD + d, d)
+        self.proj_s = nn.Linear(heard + d, d)
         if kind in ("cross", "mutual"):
             self.ask, self.ln = Attention(d, heads), nn.LayerNorm(d)
         if kind == "mutual":
@@ -371,10 +376,11 @@ class Fusion(nn.Module):
         y = self.ln(x + self.ask(x, s))
         return y if self.kind == "cross" else self.join(torch.cat([y, self.ln_back(s + self.ask_back(s, x))], 2))
 
-    def forward(self, hidden, cepstra, heard):
+    def forward(self, hidden, cepstra, heard=None):
         w = torch.softmax(self.mix, 0)
-        x = self.proj_x(self.ln_x((hidden[:, : self.LOWER] * w[:, None, None]).sum(1)))
-        s = self.proj_s(torch.cat([self.conv_s(cepstra.transpose(1, 2)).transpose(1, 2), heard], 2))
+        x = self.proj_x(self.ln_x((hidden[:, : self.lower] * w[:, None, None]).sum(1)))
+        s = self.conv_s(cepstra.transpose(1, 2)).transpose(1, 2)
+        s = self.proj_s(s if heard is None else torch.cat([s, heard], 2))
         y = self.conv(self.fuse(x, s).transpose(1, 2))
         return self.head(attentive_stats(y, self.pool))[:, 0]
 

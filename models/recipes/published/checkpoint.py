@@ -15,7 +15,7 @@ def arguments(doc, *more):
     p.add_argument("--name", help="the pack's name; the folder's name if left out")
     p.add_argument("--licence", help="of the weights, as an SPDX name; read from the checkpoint's README.md if left out")
     p.add_argument("--vad", default="models/default", help="the pack whose speech detector is copied")
-    p.add_argument("--int8", action="store_true", help="8-bit matrix products too, a quarter of the size; the large models fit the daemon in no other way")
+    p.add_argument("--int8", action="store_true", help="8-bit matrix products too, a quarter of the size")
     p.add_argument("--fp16", action="store_true", help="16-bit floating point too, for GPUs (docs/gpu.md)")
     for names, options in more:
         p.add_argument(*names, **options)

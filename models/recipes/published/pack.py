@@ -13,28 +13,10 @@ import onnx
 import torch
 
 from .. import export, half, manifest
+from . import front as front_end
+from .front import known_input, vectors, wave
 
-LIMIT = 512 * 2**20  # bytes a file, checked by the daemon
-FRAMES = 298  # of fbank in 3 s
-
-
-def vectors(front, samples):
-    """Hidden vectors out of so many samples."""
-    if front["kind"] == "waveform":
-        return 1 + (samples - front["receptive_field"]) // front["hop"]
-    return (1 + (samples - 400) // 160) // front["stride"] * front["tokens"]
-
-
-def wave(shape, scale):
-    i = np.arange(int(np.prod(shape)), dtype=np.float64)
-    return (np.sin(0.1 * i) * scale).astype(np.float32).reshape(shape)
-
-
-def known_input(front):
-    """(name, value) of the encoder's input for its known answer, 3 s."""
-    if front["kind"] == "waveform":
-        return "waveform", wave((1, 3 * front["sample_rate"]), 0.1)
-    return "fbank", wave((1, FRAMES, front["mels"]), 1.0)
+LIMIT = 2**31 - 1  # bytes a file, checked by the daemon: more has no ONNX file without external data
 
 
 def table(name, values):
@@ -87,7 +69,11 @@ def likeness(net, s, feed):
 
 
 def encoder(net, out, front, layers, dim, frame_rate, int8, fp16=False):
-    """[encoder] of the manifest. int8: 8-bit matrix products beside the file, or in its place where it is too large for the daemon. fp16: beside it."""
+    """[encoder] of the manifest. int8: 8-bit matrix products beside the file. fp16: 16-bit floating point beside it."""
+    size = sum(p.numel() * p.element_size() for p in net.parameters())
+    if size > LIMIT - 2**20:  # the graph itself needs some room
+        raise SystemExit(f"the weights have {size / 2**20:.0f} MiB, expected less than {LIMIT // 2**20}, which one ONNX file can hold: "
+                         f"take a smaller model of the family")
     name, known = known_input(front)
     rng = np.random.default_rng(0)
     feeds = []
@@ -103,50 +89,41 @@ def encoder(net, out, front, layers, dim, frame_rate, int8, fp16=False):
     if shape != expected:
         raise SystemExit(f"the encoder gives hidden states {shape} for 3 s, expected {expected}: its front end is not the one that {front} tells")
     told = {**file, "layers": layers, "dim": dim, "frame_rate": float(frame_rate), "input": front, "known_answer": known_answer}
-    large = path.stat().st_size > LIMIT
     if int8:
         small = out / "encoder.int8.onnx"
         export.to_int8(path, small)
         s, f = export.session(small), export.fingerprint(small)
-        known_answer = {"output": export.answer(s, {name: known}), "tolerance": 0.05}
         print(f"{small.name}: {f['megabytes']} MB, {likeness(net, s, {name: known})}")
-        if large:
-            told |= {"file": small.name, "sha256": f["sha256"], "known_answer": known_answer}
-        else:
-            told["int8"] = {"file": small.name, "sha256": f["sha256"], "known_answer": known_answer}
+        told["int8"] = {"file": small.name, "sha256": f["sha256"], "known_answer": {"output": export.answer(s, {name: known}), "tolerance": 0.05}}
     if fp16:
         small = out / "encoder.fp16.onnx"
-        if large and int8:
-            raise SystemExit(f"{path.name} is too large for the daemon, and int8 takes its place: give --int8 or --fp16, not both")
         v = half.half(path, small, {name: known})
-        if small.stat().st_size > LIMIT:
-            raise SystemExit(f"{small.name} has {v['megabytes']:.0f} MB, the daemon reads files of up to {LIMIT // 2**20} MiB: leave --fp16 out")
         print(f"{small.name}: {v['megabytes']} MB, at most {v['apart']:.1e} from fp32")
-        file = {"file": small.name, "sha256": v["sha256"], "known_answer": {"output": v["known_answer"], "tolerance": half.TOLERANCE}}
-        told |= file if large else {"fp16": file}
-    if large:
-        size = path.stat().st_size
-        path.unlink()
-        if not (int8 or fp16):
-            raise SystemExit(f"{path.name} has {size / 2**20:.0f} MiB, the daemon reads files of up to {LIMIT // 2**20} MiB: "
-                             f"give --int8 or --fp16, or take the base size")
+        told["fp16"] = {"file": small.name, "sha256": v["sha256"], "known_answer": {"output": v["known_answer"], "tolerance": half.TOLERANCE}}
     return told, worst
 
 
-def head(net, path, known_hidden, output):
-    """A network on the hidden states: lines for the manifest."""
+def head(net, path, known, output, tokens=1):
+    """A network on the hidden states, and on what else `known` names (time is its second axis): lines for the manifest."""
     rng = np.random.default_rng(1)
-    _, layers, n, dim = known_hidden.shape
-    feeds = [{"hidden": rng.normal(size=shape).astype(np.float32)} for shape in ((1, layers, n, dim), (2, layers, 40, dim))]
-    dynamic = {"hidden": {0: "batch", 2: "hidden_time"}, output: {0: "batch"}}
-    file, known_answer, _ = onnx_file(net, path, feeds, {"hidden": known_hidden}, output, dynamic)
-    return {**file, "known_answer": known_answer}
+
+    def feed(batch, share):
+        out = {}
+        for name, v in known.items():
+            shape, time, step = list(v.shape), 2 if name == "hidden" else 1, tokens if name == "hidden" else 2
+            shape[0], shape[time] = batch, max(2, int(share * shape[time]) // step) * step if share < 1 else shape[time]
+            out[name] = rng.normal(size=shape).astype(np.float32)
+        return out
+
+    dynamic = {name: {0: "batch", 2 if name == "hidden" else 1: name + "_time"} for name in known} | {output: {0: "batch"}}
+    file, known_answer, worst = onnx_file(net, path, [feed(1, 1), feed(2, 0.3), feed(3, 0.62)], known, output, dynamic)
+    return {**file, "known_answer": known_answer}, worst
 
 
 def known_hidden(m):
     """Input of a head's known answer, from the encoder's table."""
-    front = m["input"]
-    return wave((1, m["layers"], vectors(front, 3 * front["sample_rate"]), m["dim"]), 1.0)
+    front = front_end.of(m)
+    return {"hidden": wave((1, m["layers"], vectors(front, 3 * front_end.rate(front)), m["dim"]), 1.0)}
 
 
 def write(out, about, net, front, layers, dim, frame_rate, vad="models/default", sound=None, extra=lambda out, encoder: "", int8=False, fp16=False):
@@ -161,7 +138,7 @@ def write(out, about, net, front, layers, dim, frame_rate, vad="models/default",
     text += "".join(f"{k} = {json.dumps(about[k], ensure_ascii=False)}\n" for k in ("name", "version", "licence", "description", "data"))
     text += manifest.FRONT_END + table("encoder", e) + table("vad", v)
     if sound is not None:
-        s = head(sound[0].eval(), out / "sound.onnx", known_hidden(e), "classes")
+        s, _ = head(sound[0].eval(), out / "sound.onnx", known_hidden(e), "classes", front.get("tokens", 1))
         text += table("sound", {"file": s["file"], "sha256": s["sha256"], "classes": sound[1], "known_answer": s["known_answer"]})
     text += extra(out, e)
     (out / "pack.toml").write_text(text)

@@ -30,24 +30,16 @@ class Probe(nn.Module):
         return KINDS[self.kind](self.logits(hidden))
 
 
+def is_name(name):
+    return re.fullmatch(r"[a-z0-9_]{1,64}", name) is not None
+
+
 def table(out, encoder, name, probe, labels):
     """Writes probe_<name>.onnx into the pack's folder and returns the manifest's table; encoder is the manifest's [encoder] as a dict."""
-    if not re.fullmatch(r"[a-z0-9_]{1,64}", name):
+    if not is_name(name):
         raise ValueError(f"a probe's name has 1 to 64 of a-z, 0-9, _, found {name!r}")
     if len(set(labels)) != len(labels) or (probe.kind == "value" and len(labels) != 1):
         raise ValueError(f"probe {name}: expected labels that differ, one for a value, found {labels}")
-    h = pack.head(probe.eval(), out / f"probe_{name}.onnx", pack.known_hidden(encoder), "output")
+    h, _ = pack.head(probe.eval(), out / f"probe_{name}.onnx", pack.known_hidden(encoder), "output", encoder.get("input", {}).get("tokens", 1))
     told = {"file": h["file"], "sha256": h["sha256"], "kind": probe.kind, "labels": list(labels), "known_answer": h["known_answer"]}
     return "\n" + pack.table(f"probes.{name}", told)
-
-
-def add(folder, name, probe, labels):
-    """Adds a trained probe to a pack that is already there."""
-    import tomllib
-
-    at = folder / "pack.toml"
-    text = at.read_text()
-    held = tomllib.loads(text)
-    if name in held.get("probes", {}):
-        raise ValueError(f"{at} already has a probe {name}: export the encoder again, or give this one another name")
-    at.write_text(text + table(folder, held["encoder"], name, probe, labels))

@@ -59,12 +59,12 @@ pub struct Models {
     /// Inference threads, 0 to 256; 0: one a core, and two on a GPU: one makes features while the other's batch runs.
     #[schemars(range(max = 256))]
     pub workers: usize,
-    /// Windows, of any of a worker's streams, that run through the models together, 0 to 256; 0: 32 on a GPU, 1 on a CPU,
+    /// Windows, of any streams, that run through the models together, 0 to 256; 0: 32 on a GPU, 1 on a CPU,
     /// where more brings nothing (docs/gpu.md).
     #[schemars(range(max = 256))]
     pub batch: usize,
-    /// Milliseconds that a window may wait for others to run with, 0 to 1000. It waits no longer than until each of the worker's
-    /// streams has one there.
+    /// Milliseconds that a window may wait for others to run with, 0 to 1000. It waits no longer than until each
+    /// stream has one there.
     #[schemars(range(max = 1000))]
     pub batch_wait_ms: u64,
 }

@@ -1,9 +1,9 @@
-//! Engine workers: each owns one set of sessions and the decision state of the streams that are its own, so the events
-//! of a stream come from one thread, in order.
+//! Engine workers: each owns one set of sessions. They share one line of jobs, for a worker that waits beside one with a line
+//! before it makes the last in that line late. A stream is in the hands of one worker at a time, so its events come in order.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -43,16 +43,16 @@ impl Counters {
     }
 }
 
-/// The workers and their queues.
+/// The workers and their queue.
 pub struct Engine {
-    queues: Vec<Arc<Queue>>,
+    queue: Arc<Queue>,
     workers: Vec<JoinHandle<()>>,
     counters: Arc<Counters>,
 }
 
 impl Engine {
     /// Starts one worker an analyser. Streams are known by their index. `batching` says how many windows run together at
-    /// most; a worker does not wait for more of them than it has streams.
+    /// most; a worker does not wait for more of them than there are streams.
     pub fn start(
         node: &str,
         streams: &[config::Stream],
@@ -63,26 +63,24 @@ impl Engine {
         bus: Arc<Bus>,
     ) -> std::io::Result<Self> {
         let counters = Arc::new(Counters::default());
-        let mut queues = Vec::new();
+        let queue = Arc::new(Queue::new(places));
+        let batching = Batching {
+            enough: batching.enough.min(streams.len()),
+            ..batching
+        };
+        let lanes: Arc<[_]> = streams.iter().map(|_| Mutex::new(None)).collect();
         let mut workers = Vec::new();
-        let count = analysers.len();
         for (i, analyser) in analysers.into_iter().enumerate() {
-            let own = (0..streams.len()).filter(|stream| stream % count == i);
-            let batching = Batching {
-                enough: batching.enough.min(own.count()),
-                ..batching
-            };
-            let queue = Arc::new(Queue::new(places));
             let worker = Worker {
                 node: node.to_owned(),
                 streams: streams.to_vec(),
-                lanes: HashMap::new(),
+                lanes: lanes.clone(),
                 analyser,
                 judge: judge.clone(),
                 bus: bus.clone(),
                 counters: counters.clone(),
             };
-            queues.push(queue.clone());
+            let queue = queue.clone();
             workers.push(
                 std::thread::Builder::new()
                     .name(format!("engine-{i}"))
@@ -90,15 +88,15 @@ impl Engine {
             );
         }
         Ok(Self {
-            queues,
+            queue,
             workers,
             counters,
         })
     }
 
-    /// The queue of a stream's own worker.
-    pub fn queue(&self, stream: usize) -> Arc<Queue> {
-        self.queues[stream % self.queues.len()].clone()
+    /// The line of all streams.
+    pub fn queue(&self) -> Arc<Queue> {
+        self.queue.clone()
     }
 
     /// What has been done so far.
@@ -113,9 +111,7 @@ impl Engine {
 
     /// No more will come: the workers end with what waits.
     pub fn close(&self) {
-        for queue in &self.queues {
-            queue.close(false);
-        }
+        self.queue.close(false);
     }
 
     /// Whether all workers have ended.
@@ -129,9 +125,7 @@ impl Engine {
         while Instant::now() < deadline && !self.has_ended() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        for queue in &self.queues {
-            queue.close(true);
-        }
+        self.queue.close(true);
         for worker in self.workers {
             if worker.join().is_err() {
                 tracing::error!(
@@ -154,7 +148,8 @@ struct Lane {
 struct Worker {
     node: String,
     streams: Vec<config::Stream>,
-    lanes: HashMap<usize, Lane>,
+    /// One a stream, made with its first job.
+    lanes: Arc<[Mutex<Option<Lane>>]>,
     analyser: Analyser,
     judge: Arc<Judge>,
     bus: Arc<Bus>,
@@ -163,13 +158,13 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, queue: &Queue, batching: &Batching) {
-        while let Some(jobs) = queue.take(batching) {
-            self.jobs(jobs);
+        while let Some(mut taken) = queue.take(batching) {
+            self.jobs(std::mem::take(&mut taken.jobs));
         }
     }
 
     /// Scores the windows together, then tells of all in the order in which they came.
-    fn jobs(&mut self, jobs: Vec<(usize, Job)>) {
+    fn jobs(&mut self, jobs: VecDeque<(usize, Job)>) {
         let windows: Vec<(&Window, bool)> = jobs
             .iter()
             .filter_map(|(stream, job)| match job {
@@ -223,9 +218,10 @@ impl Worker {
         self.counters
             .encoded
             .fetch_add(u64::from(encoded), Ordering::Relaxed);
-        let lane = self.lane(stream);
-        lane.position_s = scores.end_s;
-        let bodies = lane.decider.window(&scores);
+        let bodies = self.lane(stream, |lane| {
+            lane.position_s = scores.end_s;
+            lane.decider.window(&scores)
+        });
         let lag_ms = window.captured.elapsed().as_secs_f64() * 1e3;
         for body in bodies {
             self.publish(stream, scores.start_s, scores.end_s, lag_ms, body);
@@ -235,21 +231,10 @@ impl Worker {
     fn mark(&mut self, stream: usize, mark: Mark) {
         match mark {
             Mark::Epoch(epoch) => {
-                let decider = StreamDecider::new(self.judge.clone(), self.streams[stream].sound);
+                let mut lane = self.lock(stream);
                 // Two epochs within a millisecond would number their events alike.
-                let epoch = self
-                    .lanes
-                    .get(&stream)
-                    .map_or(epoch, |old| epoch.max(old.epoch + 1));
-                self.lanes.insert(
-                    stream,
-                    Lane {
-                        epoch,
-                        sequence: 0,
-                        decider,
-                        position_s: 0.0,
-                    },
-                );
+                let epoch = lane.as_ref().map_or(epoch, |old| epoch.max(old.epoch + 1));
+                *lane = Some(self.lane_from(stream, epoch));
             }
             Mark::Lost {
                 samples,
@@ -259,32 +244,44 @@ impl Worker {
                 self.counters
                     .lost_samples
                     .fetch_add(samples, Ordering::Relaxed);
-                self.lane(stream).position_s = clock_s(at);
+                self.lane(stream, |lane| lane.position_s = clock_s(at));
                 let (start, end) = (clock_s(at.saturating_sub(samples)), clock_s(at));
                 self.publish(stream, start, end, 0.0, Body::Gap { samples, reason });
             }
             Mark::Source { state, reason } => {
-                let at = self.lane(stream).position_s;
+                let at = self.lane(stream, |lane| lane.position_s);
                 self.publish(stream, at, at, 0.0, Body::Source { state, reason });
             }
         }
     }
 
-    /// The stream's lane; a source that is absent from the start tells so before any sample clock runs.
-    fn lane(&mut self, stream: usize) -> &mut Lane {
-        let (judge, sound) = (&self.judge, self.streams[stream].sound);
-        self.lanes.entry(stream).or_insert_with(|| Lane {
-            epoch: super::stream::unix_ms(),
+    /// Looks at the stream's lane; a source that is absent from the start tells so before any sample clock runs.
+    fn lane<R>(&self, stream: usize, look: impl FnOnce(&mut Lane) -> R) -> R {
+        let mut lane = self.lock(stream);
+        look(lane.get_or_insert_with(|| self.lane_from(stream, super::stream::unix_ms())))
+    }
+
+    fn lane_from(&self, stream: usize, epoch: u64) -> Lane {
+        Lane {
+            epoch,
             sequence: 0,
-            decider: StreamDecider::new(judge.clone(), sound),
+            decider: StreamDecider::new(self.judge.clone(), self.streams[stream].sound),
             position_s: 0.0,
-        })
+        }
+    }
+
+    /// Nobody waits here: the stream is in this worker's hands. What a worker that panicked left behind is whole, but for the
+    /// window that it had.
+    fn lock(&self, stream: usize) -> MutexGuard<'_, Option<Lane>> {
+        let lane = self.lanes[stream].lock();
+        lane.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn publish(&mut self, stream: usize, start_s: f64, end_s: f64, lag_ms: f64, body: Body) {
-        let lane = self.lane(stream);
-        let (epoch, sequence) = (lane.epoch, lane.sequence);
-        lane.sequence += 1;
+        let (epoch, sequence) = self.lane(stream, |lane| {
+            lane.sequence += 1;
+            (lane.epoch, lane.sequence - 1)
+        });
         let id = EventId {
             node: self.node.clone(),
             stream: self.streams[stream].id.clone(),
@@ -388,14 +385,12 @@ mod tests {
         let engine =
             Engine::start("n", streams, analysers, judge, 9, batching, bus.clone()).unwrap();
         for stream in 0..3 {
-            engine
-                .queue(stream)
-                .push(stream, Job::Mark(Mark::Epoch(7)), true);
+            engine.queue().push(stream, Job::Mark(Mark::Epoch(7)), true);
         }
         for n in 0..5 {
             for stream in 0..3 {
                 engine
-                    .queue(stream)
+                    .queue()
                     .push(stream, Job::Window(window(stream, n)), true);
                 let lost = Mark::Lost {
                     samples: 1,
@@ -403,7 +398,7 @@ mod tests {
                     reason: crate::publish::GapReason::Overrun,
                 };
                 if n == 3 {
-                    engine.queue(stream).push(stream, Job::Mark(lost), true);
+                    engine.queue().push(stream, Job::Mark(lost), true);
                 }
             }
         }

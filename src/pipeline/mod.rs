@@ -166,7 +166,7 @@ impl Pipeline {
                 wide: pack
                     .is_wide()
                     .then(|| Frontend::new(&stream.id, WIDE_RATE, stream.channel)),
-                queue: engine.queue(index),
+                queue: engine.queue(),
                 stop: stop.clone(),
                 told: None,
                 heard: Instant::now(),

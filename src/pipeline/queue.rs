@@ -1,9 +1,9 @@
-//! The bounded queue in front of an engine worker.
+//! The bounded queue in front of the engine's workers.
 //!
 //! A live stream that finds its places taken loses its own oldest window, and the loss takes the window's place in
 //! line, so that it is told at the right moment. Any other stream waits. One stream never takes another's places.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ pub enum Mark {
     },
 }
 
-/// One thing that a stream hands to its worker.
+/// One thing that a stream hands to the engine.
 #[derive(Debug)]
 pub enum Job {
     /// Audio to analyse.
@@ -62,6 +62,8 @@ pub struct Queue {
 #[derive(Default)]
 struct Inner {
     jobs: VecDeque<(usize, Job)>,
+    /// Streams of which a worker has jobs in hand: their next ones wait for it, so that they stay in order.
+    busy: HashSet<usize>,
     closed: bool,
     /// Since when, at the latest, the oldest window has waited.
     since: Option<Instant>,
@@ -105,17 +107,17 @@ impl Queue {
         true
     }
 
-    /// The next jobs in their order, with at most `batching.most` windows among them; waits for one, and for more windows as
-    /// long as `batching` says. What waits keeps its place until it is taken, so that a stream never has more windows here
-    /// than it has places. `None` once the queue is closed and empty.
-    pub fn take(&self, batching: &Batching) -> Option<Vec<(usize, Job)>> {
+    /// The next jobs in their order of streams that no other worker has in hand, with at most `batching.most` windows among
+    /// them; waits for one, and for more windows as long as `batching` says. What waits keeps its place until it is taken, so
+    /// that a stream never has more windows here than it has places. `None` once the queue is closed and empty.
+    pub fn take(&self, batching: &Batching) -> Option<Taken<'_>> {
         let mut inner = self.lock();
         loop {
-            let windows = inner.windows();
             if inner.closed && inner.jobs.is_empty() {
                 return None;
             }
-            if inner.jobs.is_empty() {
+            let (free, windows) = inner.free();
+            if free == 0 {
                 inner = self
                     .changed
                     .wait(inner)
@@ -134,10 +136,15 @@ impl Queue {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        let taken = inner.take(batching.most.max(1));
+        let jobs = inner.take(batching.most.max(1));
         drop(inner);
         self.changed.notify_all();
-        Some(taken)
+        let streams = jobs.iter().map(|(stream, _)| *stream).collect();
+        Some(Taken {
+            queue: self,
+            jobs,
+            streams,
+        })
     }
 
     /// The next job; waits for one. `None` once the queue is closed and empty.
@@ -177,21 +184,56 @@ impl Queue {
     }
 }
 
+/// Jobs in a worker's hands. Their streams are free again once it is dropped, also by a worker that panics.
+pub struct Taken<'q> {
+    queue: &'q Queue,
+    /// In the order in which they came.
+    pub jobs: VecDeque<(usize, Job)>,
+    streams: Vec<usize>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.queue.lock();
+        for stream in &self.streams {
+            inner.busy.remove(stream);
+        }
+        drop(inner);
+        self.queue.changed.notify_all();
+    }
+}
+
 impl Inner {
-    fn windows(&self) -> usize {
-        let jobs = self.jobs.iter();
-        jobs.filter(|(_, job)| matches!(job, Job::Window(_)))
-            .count()
+    /// Jobs that may be taken, and how many of them are windows.
+    fn free(&self) -> (usize, usize) {
+        let free = self.jobs.iter().filter(|(s, _)| !self.busy.contains(s));
+        free.fold((0, 0), |(jobs, windows), (_, job)| {
+            let window = matches!(job, Job::Window(_));
+            (jobs + 1, windows + usize::from(window))
+        })
     }
 
-    /// The jobs before the window after `most` windows.
-    fn take(&mut self, most: usize) -> Vec<(usize, Job)> {
-        let windows = self.jobs.iter().enumerate();
-        let mut windows = windows.filter(|(_, (_, job))| matches!(job, Job::Window(_)));
-        let end = windows.nth(most).map_or(self.jobs.len(), |(at, _)| at);
-        let taken = self.jobs.drain(..end).collect();
+    /// The jobs that may be taken before the window after `most` windows. Their streams are busy from now on.
+    fn take(&mut self, most: usize) -> VecDeque<(usize, Job)> {
+        let (mut taken, mut left) = (VecDeque::new(), VecDeque::new());
+        let mut windows = 0;
+        for (stream, job) in self.jobs.drain(..) {
+            let window = matches!(job, Job::Window(_));
+            if windows > most || self.busy.contains(&stream) {
+                left.push_back((stream, job));
+                continue;
+            }
+            windows += usize::from(window);
+            match windows > most {
+                true => left.push_back((stream, job)),
+                false => taken.push_back((stream, job)),
+            }
+        }
+        self.busy.extend(taken.iter().map(|(stream, _)| *stream));
+        self.jobs = left;
         // A window that is left keeps the older one's time: it never waits longer than it may.
-        if self.windows() == 0 {
+        let is_window = |(_, job): &(usize, Job)| matches!(job, Job::Window(_));
+        if !self.jobs.iter().any(is_window) {
             self.since = None;
         }
         taken
@@ -361,12 +403,51 @@ mod tests {
     }
 
     /// Streams of what was taken; 100 more for a mark.
-    fn streams(taken: Option<Vec<(usize, Job)>>) -> Vec<usize> {
+    fn streams(taken: Option<Taken>) -> Vec<usize> {
         let number = |(stream, job)| match job {
             Job::Window(_) => stream,
             Job::Mark(_) => stream + 100,
         };
-        taken.into_iter().flatten().map(number).collect()
+        let jobs = taken.map(|mut taken| std::mem::take(&mut taken.jobs));
+        jobs.into_iter().flatten().map(number).collect()
+    }
+
+    #[test]
+    fn what_a_stream_says_next_waits_for_the_worker_that_has_the_stream_in_hand() {
+        let queue = Arc::new(Queue::new(9));
+        let one = batching(1, 1, 0);
+        for stream in [0, 0, 1] {
+            queue.push(stream, window(0), true);
+        }
+        queue.push(0, Job::Mark(Mark::Epoch(7)), true);
+        let first = queue.take(&one);
+        assert_eq!(streams(queue.take(&one)), [1], "another worker passes by");
+        let second = std::thread::spawn({
+            let queue = queue.clone();
+            move || streams(queue.take(&batching(1, 1, 0)))
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!second.is_finished());
+        assert_eq!(streams(first), [0]);
+        assert_eq!(second.join().unwrap(), [0, 100]);
+        queue.close(false);
+        assert!(queue.take(&one).is_none());
+    }
+
+    #[test]
+    fn a_worker_that_panics_leaves_its_streams_to_the_others() {
+        let queue = Arc::new(Queue::new(9));
+        queue.push(0, window(0), true);
+        queue.push(0, window(10), true);
+        let died = std::thread::spawn({
+            let queue = queue.clone();
+            move || {
+                let _taken = queue.take(&batching(1, 1, 0));
+                panic!("as a test");
+            }
+        });
+        assert!(died.join().is_err());
+        assert_eq!(streams(queue.take(&batching(1, 1, 0))), [0]);
     }
 
     #[test]

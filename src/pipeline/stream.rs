@@ -1,4 +1,4 @@
-//! The thread of one stream: source → frontend → segmenter → its worker's queue.
+//! The thread of one stream: source → frontend → segmenter → the engine's queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ const DEAD_S: u64 = 30;
 
 /// Everything that one stream thread owns.
 pub struct StreamThread {
-    /// Index of the stream, which its worker knows it by.
+    /// Index of the stream, which the engine knows it by.
     pub index: usize,
     /// The configured id, for logs.
     pub id: String,

@@ -70,7 +70,7 @@ class Python:
         cepstra.append((power.clamp_min(1e-10).log().T @ self.dct).T[None].float())
         c = self.torch.cat([part for c in cepstra for part in (c, self.deltas(c), self.deltas(self.deltas(c)))], 1)
         c = (c - c.mean(2, keepdim=True)) / (c.std(2, keepdim=True) + 1e-5)
-        return self.torch.cat([c.transpose(1, 2), self.recipes.fine(wave), self.recipes.picture(wave)], 2).numpy()
+        return self.torch.cat([c.transpose(1, 2), self.recipes.fine(wave), self.recipes.synchrony(wave), self.recipes.picture(wave)], 2).numpy()
 
     def window(self, x, new):
         if windows.is_silent(x):

@@ -154,17 +154,18 @@ fn window(samples: Vec<f32>) -> Window {
     }
 }
 
+const EVERYTHING: Wanted = Wanted {
+    spoof: true,
+    sound: true,
+    probes: true,
+};
+
 #[test]
 fn an_analyser_scores_many_windows_as_it_scores_each() {
     let folder = hearing();
     let pack = folder.load().expect("a pack that hears");
-    let wanted = Wanted {
-        spoof: true,
-        sound: true,
-        probes: true,
-    };
     let config = config::Window::default();
-    let open = || Analyser::open(runtime(), &pack, Provider::Cpu, &config, wanted).unwrap();
+    let open = || Analyser::open(runtime(), &pack, Provider::Cpu, &config, EVERYTHING).unwrap();
     let (mut many, mut one) = (open().threads(3), open());
     let mut broken = voice(9, 48_000);
     broken[100] = f32::NAN;
@@ -222,13 +223,9 @@ fn an_analyser_scores_many_windows_as_it_scores_each() {
 fn every_shape_is_met_before_the_first_stream() {
     let folder = hearing();
     let pack = folder.load().expect("a pack that hears");
-    let wanted = Wanted {
-        spoof: true,
-        sound: true,
-        probes: true,
-    };
     let config = config::Window::default();
-    let mut analyser = Analyser::open(runtime(), &pack, Provider::Cpu, &config, wanted).unwrap();
+    let mut analyser =
+        Analyser::open(runtime(), &pack, Provider::Cpu, &config, EVERYTHING).unwrap();
     let warm = warm_up(&mut analyser, &config, 4, pack.is_wide()).expect("warm");
     assert_eq!(warm.shapes[..2], [(16_000, 1), (48_000, 4)]);
     let tally = analyser.tally();

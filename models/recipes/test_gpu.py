@@ -1,6 +1,5 @@
 """What prepares and measures GPUs, as far as a CPU can tell: python -m models.recipes.test_gpu (two minutes, most of it torch.compile)."""
 import json
-import tempfile
 import tomllib
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import onnx
 
 from . import bench_gpu, cut, half
+from .common import testing
 from .export import known_input
 from .published import pack
 from .published.fixtures import PACKS
@@ -58,13 +58,5 @@ def test_bench(work):
     assert {("PyTorch eager", 1), ("PyTorch eager", 2), ("ONNX Runtime", 1), ("ONNX Runtime", 2)} <= found, rows
 
 
-def main():
-    for name, test in list(globals().items()):
-        if name.startswith("test_"):
-            with tempfile.TemporaryDirectory() as work:
-                test(*[Path(work)][: test.__code__.co_argcount])
-            print(name, "ok")
-
-
 if __name__ == "__main__":
-    main()
+    testing.run(globals())

@@ -29,11 +29,11 @@ impl Models {
     /// [`Models::speech`] of many windows.
     pub fn speech_all(&mut self, fbanks: &[ArrayView2<f32>]) -> Answers<Vec<f32>> {
         let part = Part::Vad;
-        let prepare = |fbank: &ArrayView2<'_, f32>| {
-            let fbank = features(part, fbank.reborrow(), MELS)?.into_owned();
+        let prepared = fbanks.iter().map(|fbank| {
+            let fbank = features(part, *fbank, MELS)?;
             Ok((fbank.nrows(), fbank))
-        };
-        let prepared = fbanks.iter().map(prepare).collect();
+        });
+        let prepared = prepared.collect();
         let (net, fixed) = (&mut self.vad, self.fixed_batches);
         let answers = batched(prepared, &mut self.tally.retried, |group| {
             let (rows, size) = (group[0].nrows(), batch_size(group.len(), fixed));
@@ -56,7 +56,7 @@ impl Models {
     pub fn hear_all(&mut self, stretches: &[Stretch]) -> Answers<Hidden> {
         let prepared = stretches.iter().map(|stretch| {
             let features = self.front_end.features(*stretch)?;
-            let features = self.front_end.accept(features.view())?.into_owned();
+            let features = CowArray::from(self.front_end.accept(features.view())?.into_owned());
             Ok((features.dim(), features))
         });
         let prepared = prepared.collect();
@@ -70,17 +70,17 @@ impl Models {
 
     /// [`Models::encode`] of many windows.
     pub fn encode_all(&mut self, features: &[ArrayView2<f32>]) -> Answers<Hidden> {
-        let prepare = |features: &ArrayView2<'_, f32>| {
-            let features = self.front_end.accept(features.reborrow())?.into_owned();
+        let prepared = features.iter().map(|features| {
+            let features = self.front_end.accept(*features)?;
             Ok((features.dim(), features))
-        };
-        let prepared = features.iter().map(prepare).collect();
+        });
+        let prepared = prepared.collect();
         self.encode_prepared(prepared)
     }
 
     fn encode_prepared(
         &mut self,
-        prepared: Answers<((usize, usize), ndarray::Array2<f32>)>,
+        prepared: Answers<((usize, usize), CowArray<f32, Ix2>)>,
     ) -> Answers<Hidden> {
         let input = self.front_end.input();
         let (layers, dim, fixed) = (self.layers, self.dim, self.fixed_batches);
@@ -148,13 +148,13 @@ impl Models {
     /// [`Models::genuine`] of many windows.
     pub fn genuine_all(&mut self, windows: &[(&Hidden, ArrayView2<f32>)]) -> Answers<f32> {
         let part = Part::Spoof;
-        let prepare = |(hidden, spectral): &(&Hidden, ArrayView2<'_, f32>)| {
+        let prepared = windows.iter().map(|(hidden, spectral)| {
             let (batch, length) = self.fits(part, hidden)?;
-            let spectral = self.same_window(hidden, spectral.reborrow())?.into_owned();
+            let spectral = self.same_window(hidden, *spectral)?;
             let key = (batch, length, spectral.nrows());
             Ok((key, ((*hidden).clone(), spectral)))
-        };
-        let prepared = windows.iter().map(prepare).collect();
+        });
+        let prepared = prepared.collect();
         let Some(net) = &mut self.spoof else {
             return all(windows.len(), || ModelError::NotOpen { part });
         };
@@ -351,7 +351,7 @@ fn features<'a>(
 }
 
 /// The values of an array in standard layout, which [`features`] made sure of.
-fn contiguous(features: &ndarray::Array2<f32>) -> &[f32] {
+fn contiguous<'a>(features: &'a CowArray<f32, Ix2>) -> &'a [f32] {
     features.as_slice().unwrap_or_default()
 }
 
@@ -372,7 +372,7 @@ mod tests {
         let whole = models.encode(fbank.view()).expect("hidden states");
         // As a session gives them out by itself.
         let shape = [1, 3, 149, 8];
-        let input = Given::Host(&[1, 298, MELS], contiguous(&fbank));
+        let input = Given::Host(&[1, 298, MELS], fbank.as_slice().expect("in order"));
         let plain = models.encoder.run(&[input], &shape, <[f32]>::to_vec);
         let bound: Vec<f32> = whole.view().expect("values").iter().copied().collect();
         assert_eq!(bound, plain.expect("plain"));

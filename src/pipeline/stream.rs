@@ -226,6 +226,7 @@ const _: () = assert!(
 
 #[cfg(test)]
 mod tests {
+    use super::super::queue::Batching;
     use super::*;
 
     /// Delivers a packet of silence a call until its last word.
@@ -265,7 +266,15 @@ mod tests {
             heard: Instant::now(),
         };
         let fine = thread.run(&config::Window::default());
-        match queue.pop() {
+        let one = Batching {
+            most: 1,
+            enough: 1,
+            wait: Duration::ZERO,
+        };
+        let job = queue
+            .take(&one)
+            .and_then(|mut taken| taken.jobs.pop_front());
+        match job {
             Some((0, Job::Mark(Mark::Source { state, reason }))) => (fine, state, reason),
             _ => panic!("expected word of the source"),
         }

@@ -6,23 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
 
 from .. import export
-from ..common import features, nets
+from ..common import features, nets, testing
 from ..published import front, pack
 from . import __main__ as recipe
 from . import attach, bank, fixtures, folder, networks, probe, speaker, training
 from .fixtures import PACKS
-
-
-def refused(kind, word, run, *args):
-    try:
-        run(*args)
-    except kind as e:
-        assert word in str(e), (word, str(e))
-        return
-    raise AssertionError(f"expected {kind.__name__} that says {word!r}")
 
 
 def tones(at, count, seconds=1.0, rate=16000):
@@ -56,18 +46,18 @@ def test_held_out_speakers():
 
 
 def test_what_is_wrong_with_a_folder_is_told(work):
-    refused(folder.NoData, "found nothing", folder.read, work / "nothing")
+    testing.refused(folder.NoData, "found nothing", folder.read, work / "nothing")
     (work / "empty" / "a").mkdir(parents=True)
-    refused(folder.NoData, "1 sub-folders and no audio", folder.read, work / "empty")
+    testing.refused(folder.NoData, "1 sub-folders and no audio", folder.read, work / "empty")
     (work / "x.csv").write_text("file,label\na,b\n")
-    refused(folder.NoData, "found file, label", folder.read, work / "x.csv")
+    testing.refused(folder.NoData, "found file, label", folder.read, work / "x.csv")
     tones(work / "one" / "a", 6)
     clips, _ = folder.split(folder.read(work / "one")[0], "choice", 0)
-    refused(folder.OneLabel, "found one (a)", folder.check, clips, "choice")
+    testing.refused(folder.OneLabel, "found one (a)", folder.check, clips, "choice")
     tones(work / "one" / "b", 3)
     clips, _ = folder.split(folder.read(work / "one")[0], "choice", 0)
-    refused(folder.TooFew, "b: expected at least 5 files", folder.check, clips, "choice")
-    refused(folder.TooFew, "at least two speakers", folder.check, folder.split(clips, "speaker", 0)[0], "speaker")
+    testing.refused(folder.TooFew, "b: expected at least 5 files", folder.check, clips, "choice")
+    testing.refused(folder.TooFew, "at least two speakers", folder.check, folder.split(clips, "speaker", 0)[0], "speaker")
     for k in range(2):
         (work / "one" / "b" / f"broken{k}.wav").write_bytes(b"RIFF and nothing more")
     tones(work / "one" / "b" / "short", 1, seconds=0.1)
@@ -75,10 +65,10 @@ def test_what_is_wrong_with_a_folder_is_told(work):
     assert len(clips) == 9 and sorted(bad) == ["0.flac", "broken0.wav", "broken1.wav"], bad
     for k in range(9):
         (work / "one" / "b" / f"more{k}.ogg").write_bytes(b"x")
-    refused(folder.Unreadable, "12 of 21 files", folder.read, work / "one")
+    testing.refused(folder.Unreadable, "12 of 21 files", folder.read, work / "one")
     clips = [folder.Clip(Path("x"), l, "train", 1.0) for l in ("A b", "a-b")]
-    refused(folder.NoData, "two of these become the same", probe.answers, clips, "choice", "")
-    refused(folder.NoData, "learns numbers", probe.answers, clips, "value", "bpm")
+    testing.refused(folder.NoData, "two of these become the same", probe.answers, clips, "choice", "")
+    testing.refused(folder.NoData, "learns numbers", probe.answers, clips, "value", "bpm")
 
 
 def options(work, task, pack, *more):
@@ -87,21 +77,21 @@ def options(work, task, pack, *more):
 
 
 def test_what_is_wrong_with_a_pack_is_told(work):
-    refused(bank.NoEncoder, "found no pack.toml", recipe.run, options(work, "probe", work, "--name", "x"))
+    testing.refused(bank.NoEncoder, "found no pack.toml", recipe.run, options(work, "probe", work, "--name", "x"))
     (work / "out").mkdir()
-    refused(attach.Taken, "is there already", recipe.run, options(work, "speaker", PACKS / "tiny"))
+    testing.refused(attach.Taken, "is there already", recipe.run, options(work, "speaker", PACKS / "tiny"))
     (work / "out").rmdir()
-    refused(attach.Taken, "already has a probe genre", recipe.run, options(work, "probe", PACKS / "mert", "--name", "genre"))
-    refused(folder.Refused, "a-z, 0-9, _", recipe.run, options(work, "probe", PACKS / "mert", "--name", "Genre"))
+    testing.refused(attach.Taken, "already has a probe genre", recipe.run, options(work, "probe", PACKS / "mert", "--name", "genre"))
+    testing.refused(folder.Refused, "a-z, 0-9, _", recipe.run, options(work, "probe", PACKS / "mert", "--name", "Genre"))
     (work / "p").mkdir()
     text = (PACKS / "tiny" / "pack.toml").read_text()
     (work / "p" / "pack.toml").write_text(text.replace("[encoder]", "[encoders]"))
-    refused(bank.NoEncoder, "expected an [encoder]", bank.Encoder, work / "p")
+    testing.refused(bank.NoEncoder, "expected an [encoder]", bank.Encoder, work / "p")
     (work / "p" / "pack.toml").write_text(text)
     (work / "p" / "encoder.onnx").write_bytes(b"another")
-    refused(bank.NoEncoder, "has SHA-256", bank.Encoder, work / "p")
+    testing.refused(bank.NoEncoder, "has SHA-256", bank.Encoder, work / "p")
     fixtures.folder(work / "data", "probe")
-    refused(folder.NoData, "expected the labels bonafide and spoof, found high, low", recipe.run, options(work, "spoof", PACKS / "tiny"))
+    testing.refused(folder.NoData, "expected the labels bonafide and spoof, found high, low", recipe.run, options(work, "spoof", PACKS / "tiny"))
 
 
 def same_answers(at):
@@ -176,7 +166,7 @@ def test_an_interrupted_run_goes_on(work):
     bank.Audio.__call__, training.EVERY = stops, 0
     plain = speaker.aam_loss
     try:
-        refused(KeyboardInterrupt, "", recipe.run, a)
+        testing.refused(KeyboardInterrupt, "", recipe.run, a)
         losses = []
 
         def fails(*args):
@@ -186,7 +176,7 @@ def test_an_interrupted_run_goes_on(work):
             return plain(*args)
 
         speaker.aam_loss = fails
-        refused(KeyboardInterrupt, "", recipe.run, a)
+        testing.refused(KeyboardInterrupt, "", recipe.run, a)
     finally:
         bank.Audio.__call__, training.EVERY, speaker.aam_loss = real, every, plain
     recipe.run(a)
@@ -202,7 +192,7 @@ def test_a_file_that_breaks_later_is_left_out(work):
     crops = bank.plan(clips, 24, e.seconds, 0)
     kept = bank.Bank(e, clips, crops, bank.Audio(clips, e.rate, e.seconds), probe.views, work / "work", 0, 1.0)
     assert {clips[crops[i].clip].path for i in range(len(crops)) if not kept.ok[i]} == {broken}
-    refused(folder.Refused, "--crops", bank.Bank, e, clips, crops, bank.Audio(clips, e.rate, e.seconds), probe.views, work / "work3", 0, 1e-9)
+    testing.refused(folder.Refused, "--crops", bank.Bank, e, clips, crops, bank.Audio(clips, e.rate, e.seconds), probe.views, work / "work3", 0, 1e-9)
 
 
 def test_published_sizes():
@@ -226,14 +216,5 @@ def test_the_committed_heads(work):
     assert m["encoder"] | {"input": 0} == tomllib.loads((PACKS / "wavlm" / "pack.toml").read_text())["encoder"] | {"input": 0}
 
 
-def main():
-    torch.manual_seed(0)
-    for name, test in list(globals().items()):
-        if name.startswith("test_"):
-            with tempfile.TemporaryDirectory() as work:
-                test(*[Path(work)][: test.__code__.co_argcount])
-            print(name, "ok", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    testing.run(globals())

@@ -1,23 +1,13 @@
 """The recipes for published encoders on tiny random models: python -m models.recipes.published.test_published (a minute)."""
-import tempfile
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from .. import export, export_beats, export_mert, export_spear, export_transformers
+from ..common import testing
 from . import beats, checkpoint, front as front_end, pack, probes, random_models, spear
 from .fixtures import PACKS, about, signal
-
-
-def refused(word, run, *args):
-    try:
-        run(*args)
-    except SystemExit as e:
-        assert word in str(e), (word, str(e))
-        return
-    raise AssertionError(f"expected a refusal that says {word!r}")
 
 
 def test_vectors():
@@ -119,35 +109,35 @@ def test_large_positions_matter(work):
 
 
 def test_refusals(work):
-    refused("found no folder", export_transformers.build, work / "nothing")
+    testing.refused(SystemExit, "found no folder", export_transformers.build, work / "nothing")
     random_models.transformers(work / "w", "wavlm", random_models.TINY)
-    refused("expected model_type mert_model or hubert, found 'wavlm'", export_mert.build, work / "w")
+    testing.refused(SystemExit, "expected model_type mert_model or hubert, found 'wavlm'", export_mert.build, work / "w")
     (work / "w" / "preprocessor_config.json").unlink()
-    refused("do_normalize", export_transformers.build, work / "w")
+    testing.refused(SystemExit, "do_normalize", export_transformers.build, work / "w")
     random_models.mert(work / "m", random_models.TINY)
     text = (work / "m" / "config.json").read_text()
     (work / "m" / "config.json").write_text(text.replace('"feature_extractor_cqt": false', '"feature_extractor_cqt": true'))
-    refused("constant-Q", export_mert.build, work / "m")
+    testing.refused(SystemExit, "constant-Q", export_mert.build, work / "m")
     (work / "m" / "config.json").write_text(text.replace('"num_hidden_layers": 3', '"num_hidden_layers": 4'))
-    refused("are missing", export_mert.build, work / "m")
-    refused("expected a BEATs checkpoint file", export_beats.build, work / "w")
+    testing.refused(SystemExit, "are missing", export_mert.build, work / "m")
+    testing.refused(SystemExit, "expected a BEATs checkpoint file", export_beats.build, work / "w")
     torch.save({"model": {}}, work / "x.pt")
-    refused("expected `cfg` and `model`", export_beats.build, work / "x.pt")
+    testing.refused(SystemExit, "expected `cfg` and `model`", export_beats.build, work / "x.pt")
     torch.save({"cfg": {}, "model": {"quantize.weight": torch.zeros(1)}}, work / "x.pt")
-    refused("not its tokenizer", export_beats.build, work / "x.pt")
+    testing.refused(SystemExit, "not its tokenizer", export_beats.build, work / "x.pt")
     random_models.spear(work / "s", random_models.SPEAR_TINY)
     code = (work / "s" / "modeling_spear.py").read_text()
     (work / "s" / "modeling_spear.py").write_text(code.replace("high_freq=-400.0", "high_freq=-1000.0"))
-    refused("log-mel", export_spear.build, work / "s")
+    testing.refused(SystemExit, "log-mel", export_spear.build, work / "s")
     (work / "s" / "modeling_spear.py").write_text(code.replace("states.append(y.transpose(0, 1))", "states.append(2 * y.transpose(0, 1))"))
-    refused("hidden state 0", export_spear.build, work / "s")
+    testing.refused(SystemExit, "hidden state 0", export_spear.build, work / "s")
 
 
 def test_licence_and_names(work):
     (work / "README.md").write_text("---\ntags:\n- x\nlicense: cc-by-nc-4.0\n---\n")
     assert checkpoint.licence(work, None) == "cc-by-nc-4.0" and checkpoint.licence(work, "MIT") == "MIT"
     (work / "README.md").write_text("no front matter\nlicense: x\n")
-    refused("--licence", checkpoint.licence, work, None)
+    testing.refused(SystemExit, "--licence", checkpoint.licence, work, None)
     (work / "names.csv").write_text('index,mid,display_name\n0,/m/1,"Speech, human"\n1,/m/2,Speech (human)\n')
     assert export_beats.class_names({0: "/m/1", 1: "/m/2", 2: "/m/3"}, work / "names.csv") == ["speech_human", "speech_human_1", "m_3"]
 
@@ -165,14 +155,5 @@ def test_probes(work):
         raise AssertionError(name)
 
 
-def main():
-    torch.manual_seed(0)
-    for name, test in list(globals().items()):
-        if name.startswith("test_"):
-            with tempfile.TemporaryDirectory() as work:
-                test(*[Path(work)][: test.__code__.co_argcount])
-            print(name, "ok")
-
-
 if __name__ == "__main__":
-    main()
+    testing.run(globals())

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use earwitness::config::Provider;
 use earwitness::dsp::{SpectralView, fbank};
-use earwitness::model::{ModelError, Models, Pack, Runtime};
+use earwitness::model::{Memory, ModelError, Models, Moment, Pack, Runtime, Stretch};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -67,6 +67,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     total += report("spectral", runs, || Ok(view.compute(&window)))?;
     total += report("vad", runs, || models.speech(features.view()))?;
     total += report("encoder", runs, || models.encode(features.view()))?;
+    // What a stream costs a second, one window after the other; of an encoder that cannot go on, the same again.
+    let (mut memory, mut first_sample) = (Memory::default(), 0);
+    report("streaming", runs, || {
+        let stretch = Stretch {
+            samples: &window,
+            wide: &[],
+            fbank: features.view(),
+        };
+        let moment = Moment {
+            run: 0,
+            first_sample,
+        };
+        first_sample += 16_000;
+        let memories = std::slice::from_mut(&mut memory);
+        let heard = models.hear_on(&[(stretch, moment, 0)], memories);
+        heard.into_iter().collect::<Result<Vec<_>, _>>()
+    })?;
     total += report("speaker", runs, || models.embed(&hidden))?;
     total += report("spoof", runs, || models.genuine(&hidden, spectral.view()))?;
     println!(

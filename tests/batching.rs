@@ -6,8 +6,10 @@ mod common;
 use common::packs::{Copy, fixtures, open, runtime, sha256, tiny};
 use earwitness::config::{self, Precision, Provider};
 use earwitness::dsp::{SpectralView, fbank};
-use earwitness::model::{Device, Execution, Hidden, ModelError, Models, Pack, Part, Wanted};
-use earwitness::pipeline::{Analyser, Window, warm_up};
+use earwitness::model::{
+    Device, Execution, Hidden, Memory, ModelError, Models, Pack, Part, Wanted,
+};
+use earwitness::pipeline::{Analyser, Asked, Window, warm_up};
 use ndarray::{Array2, ArrayView2};
 use std::time::Instant;
 
@@ -151,6 +153,7 @@ fn window(samples: Vec<f32>) -> Window {
         new_samples: samples.len(),
         signal: samples.into(),
         captured: Instant::now(),
+        run: 0,
     }
 }
 
@@ -183,15 +186,23 @@ fn an_analyser_scores_many_windows_as_it_scores_each() {
     .into_iter()
     .map(window)
     .collect();
-    let asked: Vec<(&Window, bool)> = windows
+    let sound = [true, false].into_iter().cycle();
+    let asked: Vec<Asked> = windows
         .iter()
-        .zip([true, false].into_iter().cycle())
+        .zip(sound)
+        .enumerate()
+        .map(|(memory, (window, sound))| Asked {
+            window,
+            sound,
+            memory,
+        })
         .collect();
-    let found = many.windows(&asked);
+    let mut memories: Vec<Memory> = windows.iter().map(|_| Memory::default()).collect();
+    let found = many.windows(&asked, &mut memories);
     assert_eq!(found.len(), windows.len());
     let mut scored = 0;
-    for ((window, sound), found) in asked.into_iter().zip(found) {
-        let alone = one.window(window, sound);
+    for (asked, found) in asked.into_iter().zip(found) {
+        let alone = one.window(asked.window, asked.sound, &mut Memory::default());
         let (Ok(found), Ok(alone)) = (&found, &alone) else {
             assert_eq!(found.is_err(), alone.is_err(), "{found:?} {alone:?}");
             continue;

@@ -1,9 +1,11 @@
 //! The whole way from samples to scores against the same models driven from Python with the training code's features
 //! (`models/recipes/goldens/pipeline.py`).
 
-use std::f64::consts::TAU;
+mod common;
+
 use std::path::Path;
 
+use common::sound::chirps;
 use earwitness::config::Provider;
 use earwitness::dsp::{SpectralView, fbank};
 use earwitness::model::{Models, Pack, Runtime};
@@ -19,26 +21,6 @@ struct Golden {
     speech_first: Vec<f64>,
 }
 
-/// Three chirps and noise under an envelope, as `models/recipes/common/signal.py` writes it down.
-fn signal(seconds: f64) -> Vec<f32> {
-    let mut state: u32 = 12_345;
-    (0..(seconds * 16_000.0).round() as usize)
-        .map(|i| {
-            let t = i as f64 / 16_000.0;
-            let chirp = |amplitude: f64, from: f64, to: f64| {
-                amplitude * (TAU * (from * t + (to - from) * t * t / (2.0 * seconds))).sin()
-            };
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let noise = f64::from(state) / 2f64.powi(31) - 1.0;
-            let sum = chirp(0.30, 120.0, 900.0)
-                + chirp(0.20, 3_500.0, 400.0)
-                + chirp(0.10, 7_000.0, 2_000.0)
-                + 0.05 * noise;
-            (sum * (0.6 + 0.4 * (TAU * 3.0 * t).sin())) as f32
-        })
-        .collect()
-}
-
 #[test]
 fn rust_and_python_agree_from_samples_to_scores() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -48,7 +30,7 @@ fn rust_and_python_agree_from_samples_to_scores() {
     let runtime = Runtime::load(None).expect("ONNX Runtime: run scripts/setup.sh");
     let mut models = Models::open(runtime, &pack, Provider::Cpu).expect("the default pack opens");
 
-    let samples = signal(3.0);
+    let samples = chirps(3.0);
     let frames = fbank(&samples);
     let speech = models.speech(frames.view()).expect("speech");
     let hidden = models.encode(frames.view()).expect("hidden states");

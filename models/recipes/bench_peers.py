@@ -7,14 +7,15 @@ encoder and speaker head, merged into one ONNX file; Resemblyzer. What is equal:
 
 - The audio: speech throughout, 16 kHz mono, the bundled enrolment recordings one after the other, over and over for `--seconds`.
 - The windows: of 3 s, one a second, the first ones shorter. Python's pipeline decides by itself which are scored, by the daemon's rules, and has
-  to come to the same number of windows and to the same mean embedding, or the run fails. sherpa-onnx and Resemblyzer have no such rules: they
+  to come to the same number of windows and to nearly the same mean embedding, or the run fails. sherpa-onnx and Resemblyzer have no such rules: they
   are given the windows that the daemon scores, whole. (The daemon's speech activity is thus on top of what they do, its decoding of the file and
   its decisions as well.)
 - The weights: fp32, those of the pack; but for Resemblyzer, whose own model is smaller.
 - The machine: one core, which all processes are bound to; in turns, so that whatever else it does slows all alike; one thread each.
 
 What is not: sherpa-onnx brings an ONNX Runtime and a Kaldi filter bank of its own, and does not shorten a window to its newest utterance.
-Features are made anew for each window in Python, as a program does that is handed windows; the daemon makes them once a stream.
+Features are made anew for each window in Python, as a program does that is handed windows; the daemon makes them once a stream. So it is with the
+encoder: handed a window, a program runs it on all of that; the daemon, on what is new.
 
 CPU time of the fastest round counts, models loaded. Latency is told apart, one contestant after the other on one stream in real time: from
 the end of a window to its embedding, of the daemon to its event. Memory is the greatest of each process meanwhile.
@@ -146,8 +147,8 @@ def same_work(a, audio, ours, python):
                          f"found {len(python['scored'])} of {python['windows']}")
     embedding = np.array(records(a.program, a.pack, "embed", audio, **ONLY_VOICES)[0]["embedding"])
     cosine = float(embedding @ np.array(python["embedding"]))
-    if cosine < 0.999:
-        raise SystemExit(f"expected Python's mean embedding to be the daemon's, found a cosine of {cosine:.4f}")
+    if cosine < 0.98:  # frames that the daemon heard in the window before looked back on other ones than those of a window by itself
+        raise SystemExit(f"expected Python's mean embedding to be nearly the daemon's, found a cosine of {cosine:.4f}")
 
 
 def main():

@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from . import stream
+
 # Sums over many values, and what divides by them, stay in fp32: in fp16 they overflow at 65 504 or lose their last digits.
 IN_FP32 = ["ReduceMean", "ReduceSum", "ReduceL2", "Pow", "Sqrt", "Reciprocal", "Exp", "Log", "Softmax", "LayerNormalization", "InstanceNormalization", "Range", "CumSum"]
 TOLERANCE = 0.05  # as for int8: fp16 rounds differently from one device to the next
@@ -65,12 +67,13 @@ def to_fp16(path, out):
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     m = onnx.load(path)
+    defaults = stream.take(m)
     blocked = {"op_block_list": sorted({*DEFAULT_OP_BLOCK_LIST, *IN_FP32}), "node_block_list": before_logs(m)}
     m = convert_float_to_float16(m, keep_io_types=True, **blocked)
     once(m)
     straight(m)
     OnnxModel(m).topological_sort()  # the converter puts its casts at the end
-    onnx.checker.check_model(m)
+    stream.give(m, defaults)
     for node in m.graph.node:
         assert node.domain in ("", "ai.onnx"), node.domain
     Path(out).write_bytes(m.SerializeToString())

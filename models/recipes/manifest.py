@@ -36,6 +36,8 @@ def toml(r, version):
     text = (f"# Written by models/recipes/export.py; docs/pack.md is the contract, report.json says where each figure comes from.\n"
             f'schema = 1\nname = "default"\nversion = "{version}"\nlicence = "{LICENCE}"\ndescription = "{DESCRIPTION}"\ndata = "{DATA}"\n{FRONT_END}')
     text += head("encoder") + f"layers = {nets.LAYERS + 1}\ndim = {nets.DIM}\nframe_rate = 50\n" + answer("encoder")
+    text += f"[encoder.stream]\ngroup = {nets.GROUP}\nleft = {nets.LEFT}\nlayers = {nets.LAYERS}\ntail = {nets.TAIL}\n"
+    text += f"[encoder.stream.known_answer]\noutput = {r['encoder']['stream_known_answer']}\n"
     if "int8" in r["encoder"]:
         v = r["encoder"]["int8"]
         text += f'[encoder.int8]\nfile = "encoder.int8.onnx"\nsha256 = "{v["sha256"]}"\n[encoder.int8.known_answer]\noutput = {v["known_answer"]}\ntolerance = 0.05\n'

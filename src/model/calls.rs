@@ -17,7 +17,7 @@ use crate::dsp::{HOP, MELS, SAMPLE_RATE, SPECTRAL_DIM};
 const MOST_FRAMES: usize = 6000;
 
 /// What many windows are told: an answer or an error each.
-type Answers<R> = Vec<Result<R, ModelError>>;
+pub(super) type Answers<R> = Vec<Result<R, ModelError>>;
 
 impl Models {
     /// Speech probability of each 20 ms frame, from log-mel features `[T, 80]`: `T/2` values in 0 to 1
@@ -290,7 +290,7 @@ fn batch_size(windows: usize, fixed: bool) -> usize {
 }
 
 /// The values of several windows behind each other; then the last ones again, until there are `size`.
-fn stacked<'a>(windows: impl Iterator<Item = &'a [f32]>, size: usize) -> Vec<f32> {
+pub(super) fn stacked<'a>(windows: impl Iterator<Item = &'a [f32]>, size: usize) -> Vec<f32> {
     let (mut values, mut count, mut length) = (Vec::new(), 0, 0);
     for window in windows {
         values.reserve(size.saturating_sub(count) * window.len());
@@ -351,7 +351,7 @@ fn features<'a>(
 }
 
 /// The values of an array in standard layout, which [`features`] made sure of.
-fn contiguous<'a>(features: &'a CowArray<f32, Ix2>) -> &'a [f32] {
+pub(super) fn contiguous<'a>(features: &'a CowArray<f32, Ix2>) -> &'a [f32] {
     features.as_slice().unwrap_or_default()
 }
 

@@ -79,8 +79,25 @@ pub(super) struct Encoder {
     #[serde(default)]
     pub accuracy: BTreeMap<String, toml::Value>,
     pub known_answer: KnownAnswer,
+    pub stream: Option<Going>,
     pub int8: Option<Variant>,
     pub fp16: Option<Variant>,
+}
+
+/// How an encoder goes on where a stream's last window ended; see `docs/pack.md`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Going {
+    /// Hidden frames that it takes together: what was heard before is a whole number of them.
+    pub group: usize,
+    /// The most hidden frames that it looks back on.
+    pub left: usize,
+    /// Tails that it hands on,
+    pub layers: usize,
+    /// each of so many frames.
+    pub tail: usize,
+    /// Of the last `left` frames of a stretch that is one second longer.
+    pub known_answer: KnownAnswer,
 }
 
 /// The same model with other numbers.
@@ -195,11 +212,19 @@ impl Manifest {
             ("encoder.layers", self.encoder.layers, 1..=64),
             ("encoder.dim", self.encoder.dim, 1..=4096),
         ];
+        let going = self.encoder.stream.iter().flat_map(|s| {
+            [
+                ("encoder.stream.group", s.group, 1..=64),
+                ("encoder.stream.left", s.left, s.group..=1000),
+                ("encoder.stream.layers", s.layers, 1..=64),
+                ("encoder.stream.tail", s.tail, 1..=1000),
+            ]
+        });
         let embedding = self
             .speaker
             .as_ref()
             .map(|s| ("speaker.dim", s.dim, 1..=4096));
-        for (key, found, range) in ranges.into_iter().chain(embedding) {
+        for (key, found, range) in ranges.into_iter().chain(embedding).chain(going) {
             if !range.contains(&found) {
                 return Err(unsupported(
                     path,
@@ -207,6 +232,14 @@ impl Manifest {
                     found,
                     format!("{} to {}", range.start(), range.end()),
                 ));
+            }
+        }
+        if let Some(stream) = &self.encoder.stream {
+            let key = "encoder.stream.known_answer.output";
+            stream.known_answer.check(path, key, usize::MAX)?;
+            if !matches!(self.encoder.input, Input::LogMel {}) {
+                let expected = "no such table beside [encoder.input]";
+                return Err(unsupported(path, "encoder.stream", "present", expected));
             }
         }
         if !(0.0..=1.0).contains(&self.vad.threshold) {

@@ -13,6 +13,7 @@
 //!   .probe(&hidden)                   -> the answers of its probes, if it has any
 //! ```
 //!
+//! A stream's windows overlap: `.hear_on(windows, memories)` encodes only what is new in them, where the encoder can stream.
 //! Each has a twin for many windows (`.hear_all`, …), which runs those of one shape together. Hidden states stay where the
 //! encoder left them, on a GPU too, and heads read them there; they are fetched only by who looks at them (`Hidden::view`).
 //!
@@ -27,6 +28,7 @@ mod heads;
 mod hidden;
 mod input;
 mod manifest;
+mod memory;
 mod net;
 mod onnx;
 mod pack;
@@ -41,6 +43,7 @@ pub use error::ModelError;
 pub use heads::ProbeKind;
 pub use hidden::Hidden;
 pub use input::{Input, Stretch};
+pub use memory::{Memory, Moment};
 pub use pack::{Accuracy, Pack, Part};
 pub use place::{Device, Execution};
 pub use runtime::Runtime;

@@ -2,7 +2,7 @@
 //! every run.
 
 use ort::session::{Session, SessionInputValue};
-use ort::value::{Outlet, Tensor, TensorElementType};
+use ort::value::{Outlet, Tensor, TensorElementType, ValueType};
 
 use super::cut::{host, take};
 use super::error::ModelError;
@@ -18,7 +18,9 @@ pub(super) type Port = (&'static str, Vec<i64>);
 pub(super) struct Contract {
     pub part: Part,
     pub inputs: Vec<Port>,
-    pub output: Port,
+    /// Inputs that have a value of their own where none is given.
+    pub optional: Vec<Port>,
+    pub outputs: Vec<Port>,
 }
 
 /// One input of a run.
@@ -35,7 +37,7 @@ pub(super) struct Net {
     part: Part,
     session: Session,
     inputs: Vec<&'static str>,
-    output: &'static str,
+    outputs: Vec<&'static str>,
 }
 
 impl Net {
@@ -50,28 +52,44 @@ impl Net {
         let refused = |reason: String| ModelError::Refused { part, reason };
         onnx::check(bytes).map_err(refused)?;
         let session = commit(runtime, bytes, place, part)?;
-        check_ports(part, session.inputs(), &contract.inputs, true)?;
+        check_ports(part, "inputs", &ports(session.inputs()), &contract.inputs)?;
+        let optional = session.overridable_initializers();
+        let optional: Vec<_> = optional.iter().map(|o| (o.name(), o.dtype())).collect();
+        check_ports(part, "optional inputs", &optional, &contract.optional)?;
         check_ports(
             part,
-            session.outputs(),
-            std::slice::from_ref(&contract.output),
-            false,
+            "outputs",
+            &ports(session.outputs()),
+            &contract.outputs,
         )?;
+        let names = |ports: Vec<Port>| ports.into_iter().map(|(name, _)| name);
         Ok(Self {
             part,
             session,
-            inputs: contract.inputs.into_iter().map(|(name, _)| name).collect(),
-            output: contract.output.0,
+            inputs: names(contract.inputs)
+                .chain(names(contract.optional))
+                .collect(),
+            outputs: names(contract.outputs).collect(),
         })
     }
 
-    /// Runs on one tensor an input, in the contract's order, and hands the output's values to `read`, after its shape
+    /// Runs on one tensor an input, in the contract's order, and hands the first output's values to `read`, after its shape
     /// was found to be `expected` and its values finite.
     pub fn run<R>(
         &mut self,
         inputs: &[Given],
         expected: &[usize],
         read: impl FnOnce(&[f32]) -> R,
+    ) -> Result<R, ModelError> {
+        self.run_for(inputs, &[expected], |values| read(values[0]))
+    }
+
+    /// The same with as many outputs as there are `expected` shapes. Optional inputs that are left out have their own values.
+    pub fn run_for<R>(
+        &mut self,
+        inputs: &[Given],
+        expected: &[&[usize]],
+        read: impl FnOnce(&[&[f32]]) -> R,
     ) -> Result<R, ModelError> {
         let part = self.part;
         let failed = |e: ort::Error| failed(part, &e);
@@ -84,16 +102,24 @@ impl Net {
             values.push((*name, value));
         }
         let outputs = self.session.run(values).map_err(failed)?;
-        let (shape, data) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
-        check_shape(part, shape, expected)?;
-        if let Some(found) = data.iter().find(|x| !x.is_finite()) {
-            return Err(ModelError::Output {
+        let mut found = Vec::with_capacity(expected.len());
+        for (name, expected) in self.outputs.iter().zip(expected) {
+            let value = outputs.get(name).ok_or_else(|| ModelError::Run {
                 part,
-                expected: "finite values",
-                found: *found,
-            });
+                reason: format!("it gave no output \"{name}\""),
+            })?;
+            let (shape, data) = value.try_extract_tensor::<f32>().map_err(failed)?;
+            check_shape(part, shape, expected)?;
+            if let Some(found) = data.iter().find(|x| !x.is_finite()) {
+                return Err(ModelError::Output {
+                    part,
+                    expected: "finite values",
+                    found: *found,
+                });
+            }
+            found.push(data);
         }
-        Ok(read(data))
+        Ok(read(&found))
     }
 
     /// Runs on one tensor of values and leaves the output where `place` has its memory, after its shape was found to be
@@ -112,8 +138,9 @@ impl Net {
             // Owned: a borrowed tensor would be copied by the binding.
             let input = Tensor::from_array((shape.to_vec(), values))?;
             binding.bind_input(self.inputs[0], &input)?;
-            binding.bind_output_to_device(self.output, &memory)?;
-            take(self.session.run_binding(&binding)?.remove(self.output))
+            let output = self.outputs[0];
+            binding.bind_output_to_device(output, &memory)?;
+            take(self.session.run_binding(&binding)?.remove(output))
         };
         let tensor = run().map_err(|e| failed(part, &e))?;
         check_shape(part, tensor.shape(), expected)?;
@@ -173,23 +200,31 @@ fn commit(
     }
 }
 
-/// Inputs must have exactly the dimensions of the contract. An output's may be undetermined in the file: every run
-/// checks the real ones.
+/// What a session says of its inputs or outputs.
+fn ports(outlets: &[Outlet]) -> Vec<(&str, &ValueType)> {
+    outlets.iter().map(|o| (o.name(), o.dtype())).collect()
+}
+
+/// Inputs must have exactly the dimensions of the contract. An output's, and those of the values that an optional input has
+/// by itself, may be others in the file: every run checks the real ones.
 fn check_ports(
     part: Part,
-    found: &[Outlet],
+    kind: &str,
+    found: &[(&str, &ValueType)],
     expected: &[Port],
-    exact: bool,
 ) -> Result<(), ModelError> {
     let fits = |(name, dims): &Port| {
-        found.iter().any(|outlet| {
-            let shape = outlet.dtype().tensor_shape();
-            let same_dims = shape.is_some_and(|shape| {
-                let mut pairs = shape.iter().zip(dims);
-                shape.len() == dims.len() && pairs.all(|(f, e)| f == e || (!exact && *f == -1))
-            });
-            let float = outlet.dtype().tensor_type() == Some(TensorElementType::Float32);
-            outlet.name() == *name && float && same_dims
+        found.iter().any(|(found, dtype)| {
+            let shape = dtype.tensor_shape();
+            let same = |(f, e): (&i64, &i64)| match kind {
+                "inputs" => f == e,
+                "outputs" => f == e || *f == -1,
+                _ => f == e || *e == -1,
+            };
+            let same_dims = shape
+                .is_some_and(|shape| shape.len() == dims.len() && shape.iter().zip(dims).all(same));
+            let float = dtype.tensor_type() == Some(TensorElementType::Float32);
+            found == name && float && same_dims
         })
     };
     if found.len() == expected.len() && expected.iter().all(fits) {
@@ -208,8 +243,10 @@ fn check_ports(
             .collect();
         names.join(", ")
     };
-    let kind = if exact { "inputs" } else { "outputs" };
-    let list = |ports: Vec<String>| format!("{kind} {}", ports.join(" and "));
+    let list = |ports: Vec<String>| match ports.is_empty() {
+        true => format!("no {kind}"),
+        false => format!("{kind} {}", ports.join(" and ")),
+    };
     Err(ModelError::Contract {
         part,
         expected: list(
@@ -222,11 +259,11 @@ fn check_ports(
             found
                 .iter()
                 .map(
-                    |o| match (o.dtype().tensor_type(), o.dtype().tensor_shape()) {
+                    |(name, dtype)| match (dtype.tensor_type(), dtype.tensor_shape()) {
                         (Some(kind), Some(shape)) => {
-                            format!("{} {kind} [{}]", o.name(), dims(shape))
+                            format!("{name} {kind} [{}]", dims(shape))
                         }
-                        _ => format!("{} {}", o.name(), o.dtype()),
+                        _ => format!("{name} {dtype}"),
                     },
                 )
                 .collect(),

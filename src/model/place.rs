@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use ort::ep;
+use ort::logging::LogLevel;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
@@ -130,6 +131,8 @@ impl Place {
     pub fn builder(&self, runtime: &Runtime) -> Result<SessionBuilder, ModelError> {
         let options = || {
             Session::builder(runtime.environment())?
+                // It warns of inputs with a value of their own, which a graph that can stream has on purpose.
+                .with_log_level(LogLevel::Error)?
                 .with_intra_threads(1)?
                 .with_inter_threads(1)?
                 .with_intra_op_spinning(false)?

@@ -2,6 +2,7 @@
 
 use super::error::ModelError;
 use super::heads::{KNOWN_VALUES, KnownAnswer};
+use super::manifest::Going;
 use super::net::Given;
 use super::pack::{Pack, Part};
 use super::place::Device;
@@ -48,6 +49,12 @@ impl Models {
             known.tolerance = known.tolerance.max(ENGINE_TOLERANCE);
         }
         compare(Part::Encoder, &known, &found)?;
+        if let Some(going) = self.going.clone() {
+            let least = known.tolerance;
+            let mut known = going.known_answer.clone();
+            known.tolerance = known.tolerance.max(least);
+            compare(Part::Encoder, &known, &self.go_on(&going)?)?;
+        }
         if let (Some(net), Some(speaker)) = (&mut self.speaker, &m.speaker) {
             let found = net.run(&[hidden], &[1, self.embedding_dim], first)?;
             compare(Part::Speaker, &speaker.known_answer, &found)?;
@@ -65,6 +72,23 @@ impl Models {
             compare(Part::Sound, &sound.known_answer, &found)?;
         }
         Ok(())
+    }
+
+    /// What the encoder says of a second that it hears after `left` frames.
+    fn go_on(&mut self, going: &Going) -> Result<Vec<f32>, ModelError> {
+        let new = (self.front_end.input().frame_rate()) as usize;
+        let rows = 2 * (going.left + new);
+        let past = [1, self.layers, going.left, self.dim];
+        let tails = [1, going.layers, going.tail, self.dim];
+        let values = |shape: &[usize]| wave(shape.iter().product(), 1.0, 0.0);
+        let inputs = [
+            Given::Host(&[1, rows, MELS], &wave(rows * MELS, 3.0, -8.0)),
+            Given::Host(&past, &values(&past)),
+            Given::Host(&tails, &values(&tails)),
+        ];
+        let expected = [1, self.layers, new, self.dim];
+        let read = |found: &[&[f32]]| found[0].iter().take(KNOWN_VALUES).copied().collect();
+        self.encoder.run_for(&inputs, &[&expected, &tails], read)
     }
 }
 

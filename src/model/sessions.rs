@@ -5,6 +5,7 @@ use super::batch::Tally;
 use super::cut::Cutter;
 use super::error::ModelError;
 use super::input::FrontEnd;
+use super::manifest::Going;
 use super::net::{Contract, Net};
 use super::pack::{Pack, Part};
 use super::place::{Device, Execution, Place};
@@ -28,6 +29,8 @@ pub struct Models {
     pub(super) vad: Net,
     pub(super) encoder: Net,
     pub(super) front_end: FrontEnd,
+    /// How the encoder goes on, if it can.
+    pub(super) going: Option<Going>,
     pub(super) speaker: Option<Net>,
     pub(super) spoof: Option<Net>,
     pub(super) sound: Option<Net>,
@@ -121,15 +124,16 @@ impl Models {
             None => ("waveform", vec![-1, -1]),
         };
         let hidden = || ("hidden", vec![-1, layers as i64, -1, dim as i64]);
-        let open = |place: &Place, part, bytes: &[u8], inputs, output| {
+        let open = |part, bytes: &[u8], inputs, output| {
             let contract = Contract {
                 part,
                 inputs,
-                output,
+                optional: Vec::new(),
+                outputs: vec![output],
             };
-            Net::open(runtime, bytes, place, contract)
+            Net::open(runtime, bytes, &heads, contract)
         };
-        let net = |part, inputs, output| open(&heads, part, &pack.read(part)?, inputs, output);
+        let net = |part, inputs, output| open(part, &pack.read(part)?, inputs, output);
         // A head that is wanted, of a pack that has it.
         let head = |part, wanted: bool, inputs, output| match wanted && pack.has(part) {
             true => net(part, inputs, output).map(Some),
@@ -142,18 +146,31 @@ impl Models {
         let vad = net(Part::Vad, vec![fbank()], ("speech", vec![-1, -1]))?;
         let cutter = Cutter::open(runtime, &heads)?;
         let bytes = pack.read(Part::Encoder)?;
-        let encoder = open(&place, Part::Encoder, &bytes, vec![heard], hidden())?;
+        let going = m.encoder.stream.clone();
+        let mut contract = Contract {
+            part: Part::Encoder,
+            inputs: vec![heard],
+            optional: Vec::new(),
+            outputs: vec![hidden()],
+        };
+        if let Some(going) = &going {
+            let tails = vec![-1, going.layers as i64, going.tail as i64, dim as i64];
+            contract.optional = vec![("past", hidden().1), ("tails", tails.clone())];
+            contract.outputs.push(("ends", tails));
+        }
+        let encoder = Net::open(runtime, &bytes, &place, contract)?;
         let mut probes = Vec::new();
         for probe in m.probes.values().filter(|_| wanted.probes) {
             let output = ("output", vec![-1, probe.labels.len() as i64]);
             let bytes = pack.read_probe(probe)?;
-            let net = open(&heads, Part::Probe, &bytes, vec![hidden()], output)?;
+            let net = open(Part::Probe, &bytes, vec![hidden()], output)?;
             probes.push((net, probe.labels.len()));
         }
         let mut models = Self {
             vad,
             encoder,
             front_end: FrontEnd::new(m.encoder.input.clone()),
+            going,
             speaker: head(Part::Speaker, true, vec![hidden()], embedding)?,
             spoof: head(
                 Part::Spoof,

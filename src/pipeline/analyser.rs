@@ -1,5 +1,6 @@
 //! Windows through the models: speech first, and the encoder and its heads only when there is something to score.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use ndarray::Array2;
@@ -8,7 +9,8 @@ use crate::audio::{Level, SAMPLE_RATE, Signal};
 use crate::config;
 use crate::dsp::{HOP, SpectralView, WINDOW, fbank};
 use crate::model::{
-    Device, Execution, Hidden, ModelError, Models, Pack, Runtime, Stretch, Tally, Wanted,
+    Device, Execution, Hidden, Memory, ModelError, Models, Moment, Pack, Runtime, Stretch, Tally,
+    Wanted,
 };
 use crate::task::sound::Sounds;
 use crate::task::speech::{Speech, newest_utterance};
@@ -56,10 +58,22 @@ pub struct Analyser {
     min_utterance: usize,
 }
 
+/// A window to be scored.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'w> {
+    /// The audio.
+    pub window: &'w Window,
+    /// Also what else is heard in it, where the pack has a head for that.
+    pub sound: bool,
+    /// Which of the memories is its stream's.
+    pub memory: usize,
+}
+
 /// A window on its way through the models.
 struct Work<'w> {
     window: &'w Window,
     sound: bool,
+    memory: usize,
     /// What is known of it so far, or why nothing will be.
     scores: Result<Scores, ModelError>,
     /// Where the newest utterance is, in frames of 20 ms, if it is to be scored.
@@ -142,20 +156,37 @@ impl Analyser {
         !self.spectral.is_empty()
     }
 
-    /// Scores one window; `sound`: also what else is heard in it, where the pack has a head for that.
-    pub fn window(&mut self, window: &Window, sound: bool) -> Result<Scores, ModelError> {
-        let mut scores = self.windows(&[(window, sound)]);
+    /// Scores one window of a stream of which `memory` keeps what was heard before; `sound`: also what else is heard in it,
+    /// where the pack has a head for that.
+    pub fn window(
+        &mut self,
+        window: &Window,
+        sound: bool,
+        memory: &mut Memory,
+    ) -> Result<Scores, ModelError> {
+        let asked = Asked {
+            window,
+            sound,
+            memory: 0,
+        };
+        let mut scores = self.windows(&[asked], std::slice::from_mut(memory));
         // One for each window.
         scores.swap_remove(0)
     }
 
-    /// Scores many windows, those of one shape together. Each has its own answer or its own error, in their order.
-    pub fn windows(&mut self, windows: &[(&Window, bool)]) -> Vec<Result<Scores, ModelError>> {
+    /// Scores many windows, those of one shape together. Each has its own answer or its own error, in their order; those of
+    /// one stream follow each other.
+    pub fn windows(
+        &mut self,
+        windows: &[Asked],
+        memories: &mut [Memory],
+    ) -> Vec<Result<Scores, ModelError>> {
         let hears = self.models.hears_sounds() || self.models.has_probes();
-        let begin = windows.iter().map(|&(window, sound)| Work {
-            scores: Ok(unheard(window)),
-            window,
-            sound: sound && hears,
+        let begin = windows.iter().map(|asked| Work {
+            scores: Ok(unheard(asked.window)),
+            window: asked.window,
+            sound: asked.sound && hears,
+            memory: asked.memory,
             utterance: None,
             hidden: None,
         });
@@ -167,9 +198,14 @@ impl Analyser {
         };
         let mut audible: Vec<&mut Work> = works.iter_mut().filter(|w| is_audible(w)).collect();
         self.speech(&mut audible);
-        self.encode(&mut audible);
+        self.encode(&mut audible, memories);
         self.sounds(&mut audible);
         self.utterances(&mut audible);
+        for asked in windows {
+            if let Some(memory) = memories.get_mut(asked.memory) {
+                memory.forget_before(asked.window.moment());
+            }
+        }
         works.into_iter().map(|work| work.scores).collect()
     }
 
@@ -199,14 +235,23 @@ impl Analyser {
         }
     }
 
-    /// One encode, many heads.
-    fn encode(&mut self, works: &mut [&mut Work]) {
+    /// One encode, many heads. Of one stream one window after the other: each goes on where the last one ended.
+    fn encode(&mut self, works: &mut [&mut Work], memories: &mut [Memory]) {
         let is_wanted = |w: &&mut &mut Work| w.scores.is_ok() && (w.sound || w.utterance.is_some());
-        let mut works: Vec<_> = works.iter_mut().filter(is_wanted).collect();
-        let stretches: Vec<Stretch> = works.iter().map(|w| w.window.stretch()).collect();
-        let answers = self.models.hear_all(&stretches);
-        for (work, answer) in works.iter_mut().zip(answers) {
-            work.keep(answer, |work, hidden| work.hidden = Some(hidden));
+        let mut waiting: Vec<_> = works.iter_mut().filter(is_wanted).collect();
+        while !waiting.is_empty() {
+            let mut busy = HashSet::new();
+            let (mut works, later): (Vec<_>, Vec<_>) =
+                waiting.into_iter().partition(|w| busy.insert(w.memory));
+            let windows: Vec<(Stretch, Moment, usize)> = works
+                .iter()
+                .map(|w| (w.window.stretch(), w.window.moment(), w.memory))
+                .collect();
+            let answers = self.models.hear_on(&windows, memories);
+            for (work, answer) in works.iter_mut().zip(answers) {
+                work.keep(answer, |work, hidden| work.hidden = Some(hidden));
+            }
+            waiting = later;
         }
     }
 
@@ -331,8 +376,9 @@ impl Analyser {
             new_samples: signal.len(),
             signal,
             captured: std::time::Instant::now(),
+            run: 0,
         };
-        let scores = self.window(&window, false)?;
+        let scores = self.window(&window, false, &mut Memory::default())?;
         Ok(scores.utterance)
     }
 
@@ -347,18 +393,19 @@ impl Analyser {
         let mut scores = Vec::new();
         let second = SAMPLE_RATE as usize;
         let mut ready = Vec::new();
+        let mut memory = Memory::default();
         // A second at a time: windows are scored and dropped as they come, however long the recording is.
         for at in (0..signal.len()).step_by(second) {
             let piece = signal.cut(at..at + second);
             segmenter.push_wide(&piece.wide);
             segmenter.push(&piece.samples, now, |window| ready.push(window));
             for window in ready.drain(..) {
-                scores.push(self.window(&window, true)?);
+                scores.push(self.window(&window, true, &mut memory)?);
             }
         }
         segmenter.finish(now, |window| ready.push(window));
         for window in ready {
-            scores.push(self.window(&window, true)?);
+            scores.push(self.window(&window, true, &mut memory)?);
         }
         Ok(scores)
     }

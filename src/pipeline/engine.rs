@@ -8,11 +8,11 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::config;
-use crate::model::ModelError;
+use crate::model::{Memory, ModelError};
 use crate::publish::{Body, Bus, Event, EventId, SCHEMA, time};
 use crate::task::{Judge, Scores, StreamDecider};
 
-use super::analyser::{Analyser, clock_s};
+use super::analyser::{Analyser, Asked, clock_s};
 use super::queue::{Batching, Job, Mark, Queue};
 use super::segmenter::Window;
 
@@ -69,12 +69,14 @@ impl Engine {
             ..batching
         };
         let lanes: Arc<[_]> = streams.iter().map(|_| Mutex::new(None)).collect();
+        let memories: Arc<[_]> = streams.iter().map(|_| Mutex::default()).collect();
         let mut workers = Vec::new();
         for (i, analyser) in analysers.into_iter().enumerate() {
             let worker = Worker {
                 node: node.to_owned(),
                 streams: streams.to_vec(),
                 lanes: lanes.clone(),
+                memories: memories.clone(),
                 analyser,
                 judge: judge.clone(),
                 bus: bus.clone(),
@@ -150,6 +152,8 @@ struct Worker {
     streams: Vec<config::Stream>,
     /// One a stream, made with its first job.
     lanes: Arc<[Mutex<Option<Lane>>]>,
+    /// What the encoder remembers of each stream.
+    memories: Arc<[Mutex<Memory>]>,
     analyser: Analyser,
     judge: Arc<Judge>,
     bus: Arc<Bus>,
@@ -165,17 +169,29 @@ impl Worker {
 
     /// Scores the windows together, then tells of all in the order in which they came.
     fn jobs(&mut self, jobs: VecDeque<(usize, Job)>) {
-        let windows: Vec<(&Window, bool)> = jobs
-            .iter()
-            .filter_map(|(stream, job)| match job {
-                Job::Window(window) => Some((window, self.streams[*stream].sound)),
-                Job::Mark(_) => None,
-            })
-            .collect();
+        // The streams among them; their memories are in this worker's hands until the windows are scored.
+        let mut streams = Vec::new();
+        let mut windows = Vec::new();
+        for (stream, job) in &jobs {
+            let Job::Window(window) = job else { continue };
+            let at = streams.iter().position(|s| s == stream);
+            windows.push(Asked {
+                window,
+                sound: self.streams[*stream].sound,
+                memory: at.unwrap_or(streams.len()),
+            });
+            if at.is_none() {
+                streams.push(*stream);
+            }
+        }
         let mut scored = Vec::new();
         if !windows.is_empty() {
             let (began, before) = (Instant::now(), self.analyser.tally());
-            scored = self.analyser.windows(&windows);
+            let mut memories: Vec<Memory> = streams.iter().map(|s| self.memory(*s, None)).collect();
+            scored = self.analyser.windows(&windows, &mut memories);
+            for (stream, memory) in streams.into_iter().zip(memories) {
+                self.memory(stream, Some(memory));
+            }
             let busy = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let (counters, tally) = (&self.counters, self.analyser.tally());
             for (counter, more) in [
@@ -277,6 +293,13 @@ impl Worker {
         lane.unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes a stream's memory, or puts it back.
+    fn memory(&self, stream: usize, now: Option<Memory>) -> Memory {
+        let memory = self.memories[stream].lock();
+        let mut memory = memory.unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut memory, now.unwrap_or_default())
+    }
+
     fn publish(&mut self, stream: usize, start_s: f64, end_s: f64, lag_ms: f64, body: Body) {
         let (epoch, sequence) = self.lane(stream, |lane| {
             lane.sequence += 1;
@@ -343,6 +366,7 @@ mod tests {
             new_samples: 16_000,
             signal: samples.into(),
             captured: Instant::now(),
+            run: 0,
         }
     }
 

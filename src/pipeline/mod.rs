@@ -23,10 +23,10 @@ use crate::task::sound::SoundPolicy;
 use crate::task::speaker::{Candidate, Matcher};
 use crate::task::{Judge, Policy, Probe};
 
-pub use analyser::{Analyser, Heads, Heard};
+pub use analyser::{Analyser, Asked, Heads, Heard};
 pub use engine::Counters;
 pub use ready::Ready;
-pub use segmenter::Window;
+pub use segmenter::{Segmenter, Window};
 pub use warm_up::{Warm, warm_up};
 
 /// A running daemon's analysis: one thread a stream, one worker an inference thread.

@@ -8,7 +8,7 @@ use ndarray::Array2;
 use crate::audio::{SAMPLE_RATE, Signal, wide};
 use crate::config;
 use crate::dsp::{Fbank, HOP, MELS};
-use crate::model::Stretch;
+use crate::model::{Moment, Stretch};
 
 /// A stretch of one stream, ready for the models.
 #[derive(Debug, Clone)]
@@ -23,12 +23,22 @@ pub struct Window {
     pub new_samples: usize,
     /// When its last sample was captured.
     pub captured: Instant,
+    /// Which run without a break it is of: windows of one run that overlap hold the same audio there.
+    pub run: u64,
 }
 
 impl Window {
     /// Position after its last sample.
     pub fn end_sample(&self) -> u64 {
         self.first_sample + self.signal.len() as u64
+    }
+
+    /// Where it lies.
+    pub fn moment(&self) -> Moment {
+        Moment {
+            run: self.run,
+            first_sample: self.first_sample,
+        }
     }
 
     /// What models read of it.
@@ -59,6 +69,8 @@ pub struct Segmenter {
     first_sample: u64,
     /// Samples in the buffer that some window has held.
     seen: usize,
+    /// Breaks so far.
+    run: u64,
 }
 
 impl Segmenter {
@@ -77,6 +89,7 @@ impl Segmenter {
             waiting: Vec::new(),
             first_sample: 0,
             seen: 0,
+            run: 0,
         }
     }
 
@@ -95,6 +108,7 @@ impl Segmenter {
         self.frames.clear();
         self.first_sample = first_sample;
         self.seen = 0;
+        self.run += 1;
     }
 
     /// Takes the same audio at 24 kHz; before its windows can be cut.
@@ -173,6 +187,7 @@ impl Segmenter {
             fbank,
             new_samples,
             captured,
+            run: self.run,
         }
     }
 }

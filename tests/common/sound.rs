@@ -1,6 +1,7 @@
 //! Voices that the tiny pack tells apart: its embedding follows the mean spectrum, so two chords are two people. And WAV
 //! files, good and bad.
 
+use std::f64::consts::TAU;
 use std::path::Path;
 
 /// The voice that tests enrol: low harmonics.
@@ -32,9 +33,7 @@ fn chord(seconds: f64, rate: u32, partials: &[f64], amplitude: f64) -> Vec<f32> 
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let noise = f64::from(state >> 8) / f64::from(1 << 23) - 1.0;
             let t = f64::from(n) / f64::from(rate);
-            let tones = partials
-                .iter()
-                .map(|f| (std::f64::consts::TAU * f * t).sin());
+            let tones = partials.iter().map(|f| (TAU * f * t).sin());
             (amplitude * tones.sum::<f64>() + 0.001 * noise) as f32
         })
         .collect()
@@ -73,4 +72,24 @@ pub fn wav(tag: u16, channels: u16, rate: u32, bits: u16, data: &[u8]) -> Vec<u8
     file.extend(length.to_le_bytes());
     file.extend(data);
     file
+}
+
+/// Three chirps and noise under an envelope, as `models/recipes/common/signal.py` writes it down.
+pub fn chirps(seconds: f64) -> Vec<f32> {
+    let mut state: u32 = 12_345;
+    (0..(seconds * 16_000.0).round() as usize)
+        .map(|i| {
+            let t = i as f64 / 16_000.0;
+            let chirp = |amplitude: f64, from: f64, to: f64| {
+                amplitude * (TAU * (from * t + (to - from) * t * t / (2.0 * seconds))).sin()
+            };
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let noise = f64::from(state) / 2f64.powi(31) - 1.0;
+            let sum = chirp(0.30, 120.0, 900.0)
+                + chirp(0.20, 3_500.0, 400.0)
+                + chirp(0.10, 7_000.0, 2_000.0)
+                + 0.05 * noise;
+            (sum * (0.6 + 0.4 * (TAU * 3.0 * t).sin())) as f32
+        })
+        .collect()
 }

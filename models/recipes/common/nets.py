@@ -3,6 +3,8 @@
 Everything that the daemon must not have to know (normalisation of the fbank, L2 norm, sigmoid) is inside the graph.
 Convolutions have explicit symmetric padding, so that the export needs no auto_pad.
 """
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -11,6 +13,9 @@ from . import features as ref
 
 RATES = (1, 1, 2, 2, 4, 4, 4, 2, 2)  # of the encoder's layers: 50, 25 and 12.5 frames a second
 LAYERS, DIM = len(RATES), 256
+GROUP = max(RATES)  # frames of 50 Hz that the slowest layer takes together
+TAIL = 8  # frames that a layer's convolution looks back on
+LEFT = 28  # frames that a stream's next ones look back on, beside their own: 16 and 52 verify voices as well (speaker/streamed.py)
 
 
 class FbankNorm(nn.Module):
@@ -57,6 +62,25 @@ class Attention(nn.Module):
         return self.out(a.transpose(1, 2).reshape(b, t, d))
 
 
+class FlatAttention(nn.Module):
+    """A trained `Attention` written for ONNX on a CPU: matrices of two dimensions, queries, keys and values with weights of their own."""
+
+    def __init__(self, trained):
+        super().__init__()
+        self.heads, self.out, d = trained.heads, trained.out, trained.out.in_features
+        scale, self.q, self.k, self.v = (d // trained.heads) ** -0.5, nn.Linear(d, d), nn.Linear(d, d), nn.Linear(d, d)
+        (wk, wv), (bk, bv) = trained.kv.weight.data.split(d), trained.kv.bias.data.split(d)
+        for net, w, b in ((self.q, trained.q.weight.data * scale, trained.q.bias.data * scale), (self.k, wk, bk), (self.v, wv, bv)):
+            net.weight.data, net.bias.data = w.clone(), b.clone()
+
+    def forward(self, x, s, b):
+        d = self.out.in_features
+        x, s = x.reshape(-1, d), s.reshape(-1, d)
+        q, k, v = (y.reshape(b, -1, self.heads, d // self.heads).transpose(1, 2) for y in (self.q(x), self.k(s), self.v(s)))
+        a = torch.softmax(q @ k.transpose(2, 3), -1) @ v
+        return self.out(a.transpose(1, 2).reshape(-1, d)).reshape(b, -1, d)
+
+
 def slow_down(x, n):
     """Means of n frames, [B, T, D] -> [B, ceil(T/n), D]; the last frame is repeated where n does not divide T."""
     if n == 1:
@@ -82,8 +106,12 @@ class Past(nn.Module):
         self.conv = nn.Conv2d(dim, dim, (1, kernel), groups=dim)
         self.back = kernel - 1
 
-    def forward(self, x):  # as a picture of height 1 in channels-last order, which trains twice as fast on the CPU
-        return self.conv(F.pad(x, (0, 0, self.back, 0)).transpose(1, 2)[:, :, None])[:, :, 0].transpose(1, 2)
+    def forward(self, x):
+        return self.after(F.pad(x, (0, 0, self.back, 0)))
+
+    def after(self, x):  # as a picture of height 1 in channels-last order, which trains twice as fast on the CPU
+        """The same of frames that have what the first of them looks back on before them: `back` frames fewer come out."""
+        return self.conv(x.transpose(1, 2)[:, :, None])[:, :, 0].transpose(1, 2)
 
 
 class Layer(nn.Module):
@@ -92,7 +120,7 @@ class Layer(nn.Module):
     The slower layers of a Zipformer: what changes slowly (voice, scene) is computed on fewer frames, and added to the stream of 50 Hz.
     """
 
-    def __init__(self, dim, heads, ffn, rate, kernel=9):
+    def __init__(self, dim, heads, ffn, rate, kernel=TAIL + 1):
         super().__init__()
         self.rate = rate
         self.n1, self.n2, self.n3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
@@ -106,6 +134,19 @@ class Layer(nn.Module):
         z = z + F.gelu(self.past(self.n2(z)))
         z = z + self.ff(self.n3(z))
         return z if self.rate == 1 else x + speed_up(z - first, self.rate, x.shape[1])
+
+    def go_on(self, x, past, tail, kept):
+        """The same for the frames x [B, T, D] that follow `past` [B, P, D], P a multiple of the rate; `tail` [B, 8, D] is what the convolution
+        looks back on. Also returns the tail after the first `kept` frames of x. `flat` is set by `Streaming`."""
+        (b, _, d), r, first = x.shape, self.rate, slow_down(x, self.rate)
+        before = sum(past[:, i::r] for i in range(r)) / r  # not reshaped: in ONNX no part of an empty tensor can be
+        y = self.n1(torch.cat([before, first], 1))
+        z = first + self.flat(y[:, before.shape[1] :], y, b)
+        c = torch.cat([tail, self.n2(z)], 1)
+        z = z + F.gelu(self.past.after(c))
+        z = z + self.ff(self.n3(z).reshape(-1, d)).reshape(b, -1, d)
+        tail = c[:, kept // r : kept // r + tail.shape[1]]
+        return (z if r == 1 else x + speed_up(z - first, r, x.shape[1])), tail
 
 
 class Encoder(nn.Module):
@@ -138,6 +179,42 @@ class Encoder(nn.Module):
             x = layer(x, attention_mask)
             states.append(x)
         return torch.stack(states, 1)
+
+    def fresh(self):
+        """(past, tails) of a stream that begins, for any batch."""
+        d = self.ln.normalized_shape[0]
+        return torch.zeros(1, len(self.layers) + 1, 0, d), torch.zeros(1, len(self.layers), TAIL, d)
+
+    def go_on(self, fbank, past, tails):
+        """Hidden states of the last frames of a stretch fbank [B, F, 80] whose first P frames of 50 Hz were heard before, P a multiple of GROUP:
+        `past` [B, 10, P, 256] are their hidden states, `tails` [B, 9, 8, 256] what the layers' convolutions look back on. Also returns the tails
+        after the last whole group. On what `fresh` gives it is `forward`. Written for ONNX on a CPU: matrices of two dimensions.
+        """
+        b, p = fbank.shape[0], past.shape[2]
+        past, tails = past.expand(b, -1, -1, -1), tails.expand(b, -1, -1, -1)
+        d, x = self.ln.normalized_shape[0], self.triples(self.norm(fbank))
+        x = self.proj(F.gelu(self.conv(x.reshape(-1, x.shape[2])))).reshape(b, -1, d)
+        x = self.ln(x + F.gelu(self.pos(x)))[:, p:]
+        kept = x.shape[1] // GROUP * GROUP
+        states, ends = [x], []
+        for n, layer in enumerate(self.layers):
+            x, tail = layer.go_on(x, past[:, n], tails[:, n], kept)
+            states.append(x)
+            ends.append(tail)
+        return torch.stack(states, 1), torch.stack(ends, 1)
+
+
+class Streaming(nn.Module):
+    """`Encoder.go_on` as a module of its own, for the export. What it changes of a trained encoder it changes of a copy."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = copy.deepcopy(encoder)
+        for layer in self.encoder.layers:
+            layer.flat, layer.att = FlatAttention(layer.att), None
+
+    def forward(self, fbank, past, tails):
+        return self.encoder.go_on(fbank, past, tails)
 
 
 def unit(i, o, k, dilation=1, stride=1):

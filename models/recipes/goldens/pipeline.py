@@ -8,6 +8,15 @@ import numpy as np
 from ..common import features as ref
 from ..common.signal import test_signal
 from ..pack import Pack
+from ..stream import steps
+
+
+def streamed(p):
+    """The last window of six seconds that came second by second: its first hidden states, its last ones, its embedding."""
+    fb = ref.fbank(test_signal(6.0).astype(np.float64)).astype(np.float32)[None]
+    h = steps(lambda inputs: p.s["encoder"].run(None, inputs), fb)[:, :, 150:]
+    e = p.s["speaker"].run(None, {"hidden": np.ascontiguousarray(h)})[0][0]
+    return {"hidden_first": [float(q) for q in h[0, 9, 0, :16]], "hidden_last": [float(q) for q in h[0, 9, -1, :16]], "embedding": [round(float(q), 7) for q in e]}
 
 
 def main(folder="models/default"):
@@ -21,7 +30,7 @@ def main(folder="models/default"):
     cal = m["spoof"]["calibration"]
     doc = {"signal": "models/recipes/common/signal.py, 3.0 s", "encoder_sha256": m["encoder"]["sha256"], "tolerance": 1e-3,
            "hidden_first": [float(q) for q in h.ravel()[:16]], "embedding": [round(float(q), 7) for q in e], "spoof_score": score,
-           "spoof_llr": cal["slope"] * score + cal["offset"], "speech_mean": float(v.mean()), "speech_first": [float(q) for q in v[:16]]}
+           "spoof_llr": cal["slope"] * score + cal["offset"], "streamed": streamed(p), "speech_mean": float(v.mean()), "speech_first": [float(q) for q in v[:16]]}
     Path("tests/golden/pipeline.json").write_text(json.dumps(doc, indent=1) + "\n")
 
 

@@ -11,6 +11,7 @@ fn window(first_sample: u64) -> Job {
         fbank: ndarray::Array2::zeros((0, 80)),
         new_samples: 10,
         captured: Instant::now(),
+        run: 0,
     })
 }
 

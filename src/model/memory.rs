@@ -1,0 +1,247 @@
+//! Going on where a stream's last window ended. Windows overlap; an encoder that can stream is given only what is new, and
+//! what it said of the rest is taken from what it remembers.
+
+use ndarray::{Array4, ArrayView3, CowArray, Ix2, s};
+use ort::value::Tensor;
+
+use super::batch::batched;
+use super::calls::{Answers, contiguous, stacked};
+use super::error::ModelError;
+use super::hidden::{Hidden, States};
+use super::input::Stretch;
+use super::manifest::Going;
+use super::net::Given;
+use super::pack::Part;
+use super::runtime::chain;
+use super::sessions::Models;
+use crate::dsp::{HOP, MELS};
+
+/// Samples of a hidden frame.
+const FRAME: u64 = 2 * HOP as u64;
+
+/// Where a window lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Which run of the stream without a break.
+    pub run: u64,
+    /// Its first sample on the stream's clock.
+    pub first_sample: u64,
+}
+
+/// What the encoder remembers of one stream: nothing at first.
+#[derive(Debug, Default)]
+pub struct Memory(Option<Past>);
+
+#[derive(Debug)]
+struct Past {
+    run: u64,
+    /// The sample that hidden frame 0 begins with.
+    origin: u64,
+    /// Which frame the first of `hidden` is.
+    first: usize,
+    hidden: Hidden,
+    /// `[layers, tail, dim]`, of the last whole group.
+    tails: Vec<f32>,
+}
+
+/// How a window goes on: in hidden frames since the origin, but for the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Plan {
+    origin: u64,
+    /// The window's first frame;
+    start: usize,
+    /// the first that is new: the origin's for a window that nothing came before;
+    kept: usize,
+    /// behind its last one.
+    end: usize,
+    /// How many of those before `kept` the new ones look back on.
+    back: usize,
+}
+
+impl Plan {
+    /// A window by itself.
+    fn anew(moment: Moment, frames: usize) -> Self {
+        Self {
+            origin: moment.first_sample,
+            start: 0,
+            kept: 0,
+            end: frames,
+            back: 0,
+        }
+    }
+
+    /// What windows must have in common to run together: frames that are old, that are new, and that are looked back on.
+    fn shape(&self) -> (usize, usize, usize) {
+        (self.kept - self.start, self.end - self.kept, self.back)
+    }
+}
+
+impl Past {
+    /// How a window of so many hidden frames goes on from here. None where it cannot: after a break, off the grid of
+    /// frames, or without a whole group of frames in common.
+    fn plan(&self, going: &Going, moment: Moment, frames: usize) -> Option<Plan> {
+        let later = moment.first_sample.checked_sub(self.origin)?;
+        if moment.run != self.run || !later.is_multiple_of(FRAME) {
+            return None;
+        }
+        let start = usize::try_from(later / FRAME).ok()?;
+        let kept = (self.first + self.hidden.frames()) / going.group * going.group;
+        let common = kept.checked_sub(start)?;
+        let back = common.min(going.left) / going.group * going.group;
+        let end = start + frames;
+        (start >= self.first && back > 0 && end > kept).then_some(Plan {
+            origin: self.origin,
+            start,
+            kept,
+            end,
+            back,
+        })
+    }
+}
+
+/// A window, prepared.
+struct Next<'a> {
+    plan: Plan,
+    run: u64,
+    /// The frames that the encoder is given.
+    fbank: CowArray<'a, f32, Ix2>,
+    /// Hidden states `[layers, kept − start, dim]` that are known, and the tails; none of a window by itself.
+    known: Option<(ArrayView3<'a, f32>, &'a [f32])>,
+}
+
+impl Models {
+    /// [`Models::hear_all`] of windows of several streams; each says where it lies, and which of `memories` is its stream's.
+    /// What a stream's last window said of the audio that they share is not asked again, if the encoder can stream and runs
+    /// where the host sees its memory. No stream may have two windows here.
+    pub fn hear_on(
+        &mut self,
+        windows: &[(Stretch, Moment, usize)],
+        memories: &mut [Memory],
+    ) -> Answers<Hidden> {
+        let going = match &self.going {
+            Some(going) if !self.place.device.is_gpu() => going.clone(),
+            _ => {
+                let stretches: Vec<Stretch> = windows.iter().map(|(s, ..)| *s).collect();
+                return self.hear_all(&stretches);
+            }
+        };
+        let pasts: Vec<Option<Past>> = windows
+            .iter()
+            .map(|&(.., stream)| memories.get_mut(stream)?.0.take())
+            .collect();
+        let prepared = windows
+            .iter()
+            .zip(&pasts)
+            .map(|((stretch, moment, _), past)| {
+                let features = self.front_end.accept(stretch.fbank)?;
+                let frames = features.nrows() / 2;
+                let plan = past.as_ref().and_then(|p| p.plan(&going, *moment, frames));
+                let next = match (past, plan) {
+                    (Some(past), Some(plan)) => {
+                        let old = plan.start - past.first..plan.kept - past.first;
+                        let from = 2 * (plan.kept - plan.back - plan.start);
+                        let known = past.hidden.view()?.slice_move(s![.., old, ..]);
+                        Next {
+                            plan,
+                            run: moment.run,
+                            fbank: CowArray::from(features.slice(s![from.., ..]).to_owned()),
+                            known: Some((known, &past.tails)),
+                        }
+                    }
+                    _ => Next {
+                        plan: Plan::anew(*moment, frames),
+                        run: moment.run,
+                        fbank: features,
+                        known: None,
+                    },
+                };
+                Ok((next.plan.shape(), next))
+            });
+        let prepared: Answers<_> = prepared.collect();
+        let (layers, dim, input) = (self.layers, self.dim, self.front_end.input());
+        let (tokens, rate) = (input.tokens(), input.frame_rate());
+        let (net, tally) = (&mut self.encoder, &mut self.tally);
+        let (runs, counted) = (&mut tally.runs, &mut tally.windows);
+        let tails_of = [going.layers, going.tail, dim];
+        let one: usize = tails_of.iter().product();
+        let heard = batched(prepared, &mut tally.retried, |group: &[&Next]| {
+            let (old, new, back) = group[0].plan.shape();
+            let size = group.len();
+            let fbank = stacked(group.iter().map(|n| contiguous(&n.fbank)), size);
+            let rows = group[0].fbank.nrows();
+            let (mut past, mut tails) = (Vec::new(), Vec::new());
+            for (known, ends) in group.iter().filter_map(|n| n.known) {
+                past.extend(known.slice(s![.., old - back.., ..]));
+                tails.extend_from_slice(ends);
+            }
+            let shapes = [
+                [size, rows, MELS, 1],
+                [size, layers, back, dim],
+                [size, tails_of[0], tails_of[1], tails_of[2]],
+            ];
+            let inputs = [
+                Given::Host(&shapes[0][..3], &fbank),
+                Given::Host(&shapes[1], &past),
+                Given::Host(&shapes[2], &tails),
+            ];
+            let given = if back == 0 { &inputs[..1] } else { &inputs[..] };
+            let fresh = [size, layers, new, dim];
+            let expected = [&fresh[..], &shapes[2]];
+            let (states, ends) = net.run_for(given, &expected, |found| {
+                let fresh = ndarray::ArrayView4::from_shape(fresh, found[0]);
+                let mut states = Array4::zeros([size, layers, old + new, dim]);
+                for (item, next) in group.iter().enumerate() {
+                    if let Some((known, _)) = next.known {
+                        states.slice_mut(s![item, .., ..old, ..]).assign(&known);
+                    }
+                }
+                if let Ok(fresh) = fresh {
+                    states.slice_mut(s![.., .., old.., ..]).assign(&fresh);
+                }
+                (states, found[1].to_vec())
+            })?;
+            *runs += 1;
+            *counted += size as u64;
+            let shape = [size, layers, old + new, dim];
+            let tensor = Tensor::from_array(states).map_err(|e| ModelError::Run {
+                part: Part::Encoder,
+                reason: chain(&e),
+            })?;
+            let hidden = Hidden::of_batch(States::new(tensor, shape), size, tokens, rate);
+            let kept = group.iter().zip(hidden).zip(ends.chunks(one));
+            Ok(kept
+                .map(|((next, hidden), tails)| Past {
+                    run: next.run,
+                    origin: next.plan.origin,
+                    first: next.plan.start,
+                    hidden,
+                    tails: tails.to_vec(),
+                })
+                .collect())
+        });
+        let mut answers = Vec::with_capacity(heard.len());
+        for (heard, &(.., stream)) in heard.into_iter().zip(windows) {
+            answers.push(heard.map(|past| {
+                let hidden = past.hidden.clone();
+                if let Some(memory) = memories.get_mut(stream) {
+                    memory.0 = Some(past);
+                }
+                hidden
+            }));
+        }
+        answers
+    }
+}
+
+impl Memory {
+    /// Forgets what a window that begins here has no use for, nor any after it.
+    pub fn forget_before(&mut self, moment: Moment) {
+        let is_over = |past: &Past| {
+            let end = past.origin + (past.first + past.hidden.frames()) as u64 * FRAME;
+            past.run != moment.run || end <= moment.first_sample
+        };
+        if self.0.as_ref().is_some_and(is_over) {
+            self.0 = None;
+        }
+    }
+}

@@ -208,6 +208,20 @@ fn segments_are_scored_by_the_packs_own_models() {
         .json();
     assert_eq!(spoken["scored_by"]["spoken"], true);
     assert_ne!(column(&place.path("spoken.tsv"), 8), fused);
+
+    // After nothing a stream is the segment itself; after two seconds it is nearly that.
+    let streamed = |seconds| {
+        let arguments = ["streamed.tsv", "--score", "speaker", "--streamed", seconds];
+        place.run(&[&both[..], &arguments].concat()).expect(0);
+        column(&place.path("streamed.tsv"), 8)
+    };
+    let apart = |scores: Vec<f64>| {
+        let pairs = scores.iter().zip(&speaker);
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    };
+    assert!(apart(streamed("0")) < 1e-4);
+    let after_two = apart(streamed("2"));
+    assert!((1e-3..3.0).contains(&after_two), "{after_two}");
 }
 
 #[test]

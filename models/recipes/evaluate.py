@@ -103,6 +103,7 @@ def speaker_figures(c, program, work):
         for seconds in ("3", "1.5"):
             r = program("speaker", listed, "--seconds", seconds, plot=f"speaker_{split}_{seconds.replace('.', '_')}s")
             out[f"{split}_{seconds}s"] = {**brief(r["overall"]), "groups": {k: brief(v) for k, v in r["groups"].items()}}
+            out[f"{split}_{seconds}s_streamed"] = brief(program("speaker", listed, "--seconds", seconds, "--streamed", "3")["overall"])
         out[f"{split}_others"] = others(c, split)
     f0 = pitch(c, sorted({p for t in pairs for p in (t[0], t[2])}))
     voice = lambda p: "low" if f0[p] < 165 else "high"

@@ -71,6 +71,7 @@ def speaker(e):
     for seconds in ("3", "1.5"):
         rows += [(f"{seconds} s, {g}", eer(v), between(v), f"{others[f'resemblyzer_{seconds}s'][g]:.2f}", f"{others[f'control_mfcc_{seconds}s'][g]:.2f}")
                  for g, v in s[f"test_{seconds}s"]["groups"].items()]
+    rows += [(f"{seconds} s, heard as a stream after three more seconds", eer(v), between(v), "", "") for seconds in ("3", "1.5") if (v := s.get(f"test_{seconds}s_streamed"))]
     rows += [(f"3 s, {g}", eer(v), between(v), "", "") for g, v in {**s["test_by_voice"], **s["test_by_noise"]}.items() if "eer_percent" in v]
     out += table(("test", "this pack", "interval", "Resemblyzer", "MFCC mean and deviation"), rows)
     out += f"minDCF {s['test_3s']['min_dcf']:.3f}, actDCF {s['test_3s']['act_dcf']:.3f}, Cllr {s['test_3s']['cllr']:.3f} bit (prior 0.05).\n\n"

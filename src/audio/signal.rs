@@ -36,6 +36,25 @@ impl Signal {
         }
     }
 
+    /// A piece, and what comes before it: so many samples, round from the end where it starts too early.
+    pub fn cut_after(&self, range: Range<usize>, before: usize) -> Self {
+        let piece = self.cut(range.clone());
+        let around = |samples: &[f32], start: usize, before: usize, piece: Vec<f32>| {
+            let length = samples.len().max(1);
+            let from = start + before.next_multiple_of(length) - before;
+            let earlier = samples.iter().copied().cycle().skip(from % length);
+            earlier.take(before).chain(piece).collect()
+        };
+        let start = wide(range.start);
+        Self {
+            wide: match self.wide.is_empty() {
+                true => Vec::new(),
+                false => around(&self.wide, start, wide(before), piece.wide),
+            },
+            samples: around(&self.samples, range.start, before, piece.samples),
+        }
+    }
+
     /// It over and over, `length` samples long.
     pub fn repeated(&self, length: usize) -> Self {
         let again = |samples: &[f32], length| -> Vec<f32> {
@@ -84,5 +103,15 @@ mod tests {
         assert_eq!((long.samples[100], long.wide[150]), (0.0, 0.0));
         let narrow = Signal::from(vec![0.0; 10]);
         assert!(narrow.cut(2..4).wide.is_empty() && narrow.repeated(30).wide.is_empty());
+    }
+
+    #[test]
+    fn what_comes_before_a_piece_goes_round_from_the_end() {
+        let signal = Signal::from((0..10).map(|i| i as f32).collect::<Vec<_>>());
+        let after = |range, before| signal.cut_after(range, before).samples;
+        assert_eq!(after(5..7, 3), [2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(after(1..3, 3), [8.0, 9.0, 0.0, 1.0, 2.0]);
+        assert_eq!(after(0..1, 12)[..4], [8.0, 9.0, 0.0, 1.0]);
+        assert_eq!(after(8..12, 0), [8.0, 9.0]);
     }
 }

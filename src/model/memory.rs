@@ -1,7 +1,7 @@
 //! Going on where a stream's last window ended. Windows overlap; an encoder that can stream is given only what is new, and
 //! what it said of the rest is taken from what it remembers.
 
-use ndarray::{Array4, ArrayView3, CowArray, Ix2, s};
+use ndarray::{Array4, ArrayView3, ArrayView4, CowArray, Ix2, s};
 use ort::value::Tensor;
 
 use super::batch::batched;
@@ -10,7 +10,7 @@ use super::error::ModelError;
 use super::hidden::{Hidden, States};
 use super::input::Stretch;
 use super::manifest::Going;
-use super::net::Given;
+use super::net::{Given, Net};
 use super::pack::Part;
 use super::runtime::chain;
 use super::sessions::Models;
@@ -158,57 +158,23 @@ impl Models {
                 Ok((next.plan.shape(), next))
             });
         let prepared: Answers<_> = prepared.collect();
-        let (layers, dim, input) = (self.layers, self.dim, self.front_end.input());
+        let (states, input) = ((self.layers, self.dim), self.front_end.input());
         let (tokens, rate) = (input.tokens(), input.frame_rate());
         let (net, tally) = (&mut self.encoder, &mut self.tally);
         let (runs, counted) = (&mut tally.runs, &mut tally.windows);
-        let tails_of = [going.layers, going.tail, dim];
-        let one: usize = tails_of.iter().product();
         let heard = batched(prepared, &mut tally.retried, |group: &[&Next]| {
-            let (old, new, back) = group[0].plan.shape();
-            let size = group.len();
-            let fbank = stacked(group.iter().map(|n| contiguous(&n.fbank)), size);
-            let rows = group[0].fbank.nrows();
-            let (mut past, mut tails) = (Vec::new(), Vec::new());
-            for (known, ends) in group.iter().filter_map(|n| n.known) {
-                past.extend(known.slice(s![.., old - back.., ..]));
-                tails.extend_from_slice(ends);
-            }
-            let shapes = [
-                [size, rows, MELS, 1],
-                [size, layers, back, dim],
-                [size, tails_of[0], tails_of[1], tails_of[2]],
-            ];
-            let inputs = [
-                Given::Host(&shapes[0][..3], &fbank),
-                Given::Host(&shapes[1], &past),
-                Given::Host(&shapes[2], &tails),
-            ];
-            let given = if back == 0 { &inputs[..1] } else { &inputs[..] };
-            let fresh = [size, layers, new, dim];
-            let expected = [&fresh[..], &shapes[2]];
-            let (states, ends) = net.run_for(given, &expected, |found| {
-                let fresh = ndarray::ArrayView4::from_shape(fresh, found[0]);
-                let mut states = Array4::zeros([size, layers, old + new, dim]);
-                for (item, next) in group.iter().enumerate() {
-                    if let Some((known, _)) = next.known {
-                        states.slice_mut(s![item, .., ..old, ..]).assign(&known);
-                    }
-                }
-                if let Ok(fresh) = fresh {
-                    states.slice_mut(s![.., .., old.., ..]).assign(&fresh);
-                }
-                (states, found[1].to_vec())
-            })?;
+            let (states, ends) = together(net, &going, states, group)?;
             *runs += 1;
-            *counted += size as u64;
-            let shape = [size, layers, old + new, dim];
+            *counted += group.len() as u64;
+            let (size, layers, frames, dim) = states.dim();
             let tensor = Tensor::from_array(states).map_err(|e| ModelError::Run {
                 part: Part::Encoder,
                 reason: chain(&e),
             })?;
-            let hidden = Hidden::of_batch(States::new(tensor, shape), size, tokens, rate);
-            let kept = group.iter().zip(hidden).zip(ends.chunks(one));
+            let states = States::new(tensor, [size, layers, frames, dim]);
+            let hidden = Hidden::of_batch(states, size, tokens, rate);
+            let tails = ends.chunks(ends.len() / size.max(1));
+            let kept = group.iter().zip(hidden).zip(tails);
             Ok(kept
                 .map(|((next, hidden), tails)| Past {
                     run: next.run,
@@ -231,6 +197,51 @@ impl Models {
         }
         answers
     }
+}
+
+/// Runs the encoder on windows of one shape: hidden states of all of each window, what is known and what is new, and the tails
+/// after it.
+fn together(
+    net: &mut Net,
+    going: &Going,
+    (layers, dim): (usize, usize),
+    group: &[&Next],
+) -> Result<(Array4<f32>, Vec<f32>), ModelError> {
+    let size = group.len();
+    let (old, new, back) = group[0].plan.shape();
+    let fbank = stacked(group.iter().map(|n| contiguous(&n.fbank)), size);
+    let (mut past, mut tails) = (Vec::new(), Vec::new());
+    for (known, ends) in group.iter().filter_map(|n| n.known) {
+        for layer in known.outer_iter() {
+            // Rows of one layer follow each other in memory.
+            let rows = layer.slice_move(s![old - back.., ..]);
+            past.extend_from_slice(rows.as_slice().unwrap_or_default());
+        }
+        tails.extend_from_slice(ends);
+    }
+    let fbank_shape = [size, group[0].fbank.nrows(), MELS];
+    let past_shape = [size, layers, back, dim];
+    let tails_shape = [size, going.layers, going.tail, dim];
+    let inputs = [
+        Given::Host(&fbank_shape, &fbank),
+        Given::Host(&past_shape, &past),
+        Given::Host(&tails_shape, &tails),
+    ];
+    // Who was not heard before has the graph's own past, which is none.
+    let given = if back == 0 { &inputs[..1] } else { &inputs[..] };
+    let fresh_shape = [size, layers, new, dim];
+    net.run_for(given, &[&fresh_shape, &tails_shape], |found| {
+        let mut states = Array4::zeros([size, layers, old + new, dim]);
+        for (item, next) in group.iter().enumerate() {
+            if let Some((known, _)) = next.known {
+                states.slice_mut(s![item, .., ..old, ..]).assign(&known);
+            }
+        }
+        if let Ok(fresh) = ArrayView4::from_shape(fresh_shape, found[0]) {
+            states.slice_mut(s![.., .., old.., ..]).assign(&fresh);
+        }
+        (states, found[1].to_vec())
+    })
 }
 
 impl Memory {

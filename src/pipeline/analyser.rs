@@ -351,19 +351,61 @@ impl Analyser {
     /// silence in it is scored, too.
     pub fn segment(&mut self, signal: &Signal, heads: Heads) -> Result<Heard, ModelError> {
         let hidden = self.hidden(signal)?;
+        self.heard(&hidden, &signal.samples, heads)
+    }
+
+    /// The same of the end of `signal`, heard as a stream brings it: second by second after what comes before, so that an encoder
+    /// that can stream goes on from there.
+    pub fn streamed(
+        &mut self,
+        signal: &Signal,
+        before: usize,
+        heads: Heads,
+    ) -> Result<Heard, ModelError> {
+        let (mut memory, second) = (Memory::default(), SAMPLE_RATE as usize);
+        let length = signal.len().saturating_sub(before);
+        let mut hidden = None;
+        for seconds in (0..=before / second).rev() {
+            let first = before - seconds * second;
+            let window = signal.cut(first..first + length);
+            let fbank = fbank(&window.samples);
+            let stretch = Stretch {
+                samples: &window.samples,
+                wide: &window.wide,
+                fbank: fbank.view(),
+            };
+            let moment = Moment {
+                run: 0,
+                first_sample: first as u64,
+            };
+            let memories = std::slice::from_mut(&mut memory);
+            let heard = self.models.hear_on(&[(stretch, moment, 0)], memories);
+            hidden = heard.into_iter().next();
+        }
+        let hidden = hidden.unwrap_or_else(|| self.hidden(signal))?;
+        self.heard(&hidden, &signal.samples[before.min(signal.len())..], heads)
+    }
+
+    /// What the heads say.
+    fn heard(
+        &mut self,
+        hidden: &Hidden,
+        samples: &[f32],
+        heads: Heads,
+    ) -> Result<Heard, ModelError> {
         let mut heard = Heard::default();
         if heads.speaker {
-            heard.embedding = Some(self.models.embed(&hidden)?);
+            heard.embedding = Some(self.models.embed(hidden)?);
         }
         if heads.spoof {
             if self.spectral.is_empty() {
                 self.spectral.push(SpectralView::new());
             }
-            let view = self.spectral[0].compute(&signal.samples);
-            heard.genuine = Some(self.models.genuine(&hidden, view.view())?);
+            let view = self.spectral[0].compute(samples);
+            heard.genuine = Some(self.models.genuine(hidden, view.view())?);
         }
         if heads.sound {
-            heard.sounds = Some(self.models.sounds(&hidden)?);
+            heard.sounds = Some(self.models.sounds(hidden)?);
         }
         Ok(heard)
     }

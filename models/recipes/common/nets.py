@@ -15,7 +15,7 @@ RATES = (1, 1, 2, 2, 4, 4, 4, 2, 2)  # of the encoder's layers: 50, 25 and 12.5 
 LAYERS, DIM = len(RATES), 256
 GROUP = max(RATES)  # frames of 50 Hz that the slowest layer takes together
 TAIL = 8  # frames that a layer's convolution looks back on
-LEFT = 28  # frames that a stream's next ones look back on, beside their own: 16 and 52 verify voices as well (speaker/streamed.py)
+LEFT = 28  # frames that a stream's next ones look back on, beside their own: 16, 28 and 52 verified voices alike on dev
 
 
 class FbankNorm(nn.Module):

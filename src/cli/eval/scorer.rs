@@ -37,6 +37,17 @@ pub struct Scorer {
 /// A segment that has to be scored: the path's number, its first sample; and for whom: the first line that names it.
 pub type Asked = BTreeMap<(usize, u64), (usize, Heads)>;
 
+/// How a segment is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearing {
+    /// All of it, by itself.
+    Whole,
+    /// Its newest utterance, by itself; segments without one are left out.
+    Spoken,
+    /// All of it, after so many samples of its recording.
+    After(usize),
+}
+
 impl Scorer {
     /// Opens the models; of the heads that can be left out only those that are wanted.
     pub fn open(common: &Common, wanted: Wanted) -> Result<Self, Failure> {
@@ -107,12 +118,12 @@ impl Scorer {
         Ok(())
     }
 
-    /// Scores each segment that is asked for; `spoken`: only its newest utterance, and segments without one are left out.
+    /// Scores each segment that is asked for.
     pub fn voices(
         &mut self,
         asked: &Asked,
         paths: &list::Names,
-        spoken: bool,
+        hearing: Hearing,
     ) -> Result<HashMap<(usize, u64), Heard>, Failure> {
         self.check(
             asked.iter().map(|(&(path, _), &(line, _))| (path, line)),
@@ -128,9 +139,13 @@ impl Scorer {
             let span = span(file.1.len(), start, self.length);
             let span = span.map_err(|m| m.at(&self.list, line))?;
             let analyser = self.bench.analyser();
-            let voice = match spoken {
-                false => Some(analyser.segment(&file.1.cut(span), heads)?),
-                true => analyser.utterance(file.1.cut(span))?.map(|u| Heard {
+            let voice = match hearing {
+                Hearing::Whole => Some(analyser.segment(&file.1.cut(span), heads)?),
+                Hearing::After(before) => {
+                    let signal = file.1.cut_after(span, before);
+                    Some(analyser.streamed(&signal, before, heads)?)
+                }
+                Hearing::Spoken => analyser.utterance(file.1.cut(span))?.map(|u| Heard {
                     embedding: Some(u.embedding),
                     genuine: u.genuine,
                     sounds: None,

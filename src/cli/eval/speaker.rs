@@ -33,6 +33,10 @@ pub struct Args {
     /// Score only the newest utterance of each segment, as the daemon does of a window; trials without speech are left out.
     #[arg(long, conflicts_with = "given")]
     pub spoken: bool,
+    /// Hear each segment as a stream brings it, after so many seconds of its recording (round from its end where the segment
+    /// starts too early): the encoder goes on from there, if it can.
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["given", "spoken"])]
+    pub streamed: Option<f64>,
     #[command(flatten)]
     pub spoof_costs: SpoofCosts,
 }

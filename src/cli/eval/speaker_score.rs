@@ -1,7 +1,9 @@
 //! Scores of speaker trials: given ones, or those of the daemon's models on the list's segments.
 
+use anyhow::anyhow;
 use serde_json::{Value, json};
 
+use crate::audio::SAMPLE_RATE;
 use crate::metrics::SpoofCost;
 use crate::model::Wanted;
 use crate::pipeline::{Heads, Heard};
@@ -9,7 +11,7 @@ use crate::task::fused_llr;
 use crate::task::speaker::cosine;
 
 use super::super::Failure;
-use super::scorer::{Asked, Scorer};
+use super::scorer::{Asked, Hearing, Scorer};
 use super::speaker::Args;
 use super::speaker_list::{Label, SpeakerList};
 
@@ -56,7 +58,18 @@ pub fn score(
             known.spoof |= spoof;
         }
     }
-    let voices = scorer.voices(&asked, &list.paths, args.spoken)?;
+    let hearing = match (args.spoken, args.streamed) {
+        (true, _) => Hearing::Spoken,
+        (_, Some(s)) if (0.0..=60.0).contains(&s) => {
+            Hearing::After((s * f64::from(SAMPLE_RATE)) as usize)
+        }
+        (_, Some(s)) => {
+            let wrong = anyhow!("--streamed: expected 0 to 60 seconds, found {s}");
+            return Err(Failure::usage(wrong));
+        }
+        _ => Hearing::Whole,
+    };
+    let voices = scorer.voices(&asked, &list.paths, hearing)?;
     let speaker = scorer.bench.pack.speaker_calibration()?;
     // Read only of segments that the spoof head has scored.
     let genuine = scorer.bench.pack.spoof_calibration().unwrap_or_default();
@@ -75,5 +88,6 @@ pub fn score(
     let mut by_what = scorer.describe();
     by_what["score"] = json!(if fused { "fused" } else { "speaker" });
     by_what["spoken"] = json!(args.spoken);
+    by_what["streamed_s"] = json!(args.streamed);
     Ok((scores.collect(), by_what))
 }

@@ -43,8 +43,8 @@ ONLY_VOICES = {"EARWITNESS_SPOOF__ENABLED": "false", "EARWITNESS_SOUND__ENABLED"
 class Contestant:
     """A worker's process, which takes turns."""
 
-    def __init__(self, name, audio, pack, model, only):
-        command = [sys.executable, "-m", "models.recipes.peers.worker", name, audio, "--pack", pack, "--model", model]
+    def __init__(self, name, audio, pack, only):
+        command = [sys.executable, "-m", "models.recipes.peers.worker", name, audio, "--pack", pack]
         if only is not None:
             command += ["--windows", ",".join(map(str, only))]
         self.name, self.rounds = name, []
@@ -109,13 +109,13 @@ def speech(files, seconds, to):
 
 def compete(a, folder):
     """The rows of the table."""
-    audio, model = str(folder / "speech.wav"), str(folder / "merged.onnx")
+    audio = str(folder / "speech.wav")
     speech(a.audio, a.seconds, audio)
-    graph.merged(a.pack, model)
-    reference = Contestant("onnxruntime + torchaudio", audio, a.pack, model, None)
+    graph.others(a.pack, folder)
+    reference = Contestant("onnxruntime + torchaudio", audio, str(folder), None)
     reference.turn()
     scored = reference.rounds[0]["scored"]
-    field = [reference] + [Contestant(n, audio, a.pack, model, scored if only else None) for n, (_, _, only) in CONTESTANTS.items() if n != reference.name]
+    field = [reference] + [Contestant(n, audio, str(folder), scored if only else None) for n, (_, _, only) in CONTESTANTS.items() if n != reference.name]
     ours = []
     for _ in range(a.rounds):
         ours.append(throughput(a.program, a.pack, audio))

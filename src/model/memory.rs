@@ -1,7 +1,7 @@
 //! Going on where a stream's last window ended. Windows overlap; an encoder that can stream is given only what is new, and
 //! what it said of the rest is taken from what it remembers.
 
-use ndarray::{Array4, ArrayView3, ArrayView4, CowArray, Ix2, s};
+use ndarray::{ArrayView3, CowArray, Ix2, s};
 use ort::value::Tensor;
 
 use super::batch::batched;
@@ -163,15 +163,15 @@ impl Models {
         let (net, tally) = (&mut self.encoder, &mut self.tally);
         let (runs, counted) = (&mut tally.runs, &mut tally.windows);
         let heard = batched(prepared, &mut tally.retried, |group: &[&Next]| {
-            let (states, ends) = together(net, &going, states, group)?;
+            let (shape, states, ends) = together(net, &going, states, group)?;
             *runs += 1;
             *counted += group.len() as u64;
-            let (size, layers, frames, dim) = states.dim();
-            let tensor = Tensor::from_array(states).map_err(|e| ModelError::Run {
+            let (size, tensor) = (group.len(), Tensor::from_array((shape, states)));
+            let tensor = tensor.map_err(|e| ModelError::Run {
                 part: Part::Encoder,
                 reason: chain(&e),
             })?;
-            let states = States::new(tensor, [size, layers, frames, dim]);
+            let states = States::new(tensor, shape);
             let hidden = Hidden::of_batch(states, size, tokens, rate);
             let tails = ends.chunks(ends.len() / size.max(1));
             let kept = group.iter().zip(hidden).zip(tails);
@@ -206,7 +206,7 @@ fn together(
     going: &Going,
     (layers, dim): (usize, usize),
     group: &[&Next],
-) -> Result<(Array4<f32>, Vec<f32>), ModelError> {
+) -> Result<([usize; 4], Vec<f32>, Vec<f32>), ModelError> {
     let size = group.len();
     let (old, new, back) = group[0].plan.shape();
     let fbank = stacked(group.iter().map(|n| contiguous(&n.fbank)), size);
@@ -231,16 +231,19 @@ fn together(
     let given = if back == 0 { &inputs[..1] } else { &inputs[..] };
     let fresh_shape = [size, layers, new, dim];
     net.run_for(given, &[&fresh_shape, &tails_shape], |found| {
-        let mut states = Array4::zeros([size, layers, old + new, dim]);
-        for (item, next) in group.iter().enumerate() {
-            if let Some((known, _)) = next.known {
-                states.slice_mut(s![item, .., ..old, ..]).assign(&known);
+        let shape = [size, layers, old + new, dim];
+        let mut states = Vec::with_capacity(shape.iter().product());
+        let mut fresh = found[0].chunks((new * dim).max(1));
+        for next in group {
+            for layer in 0..layers {
+                let known = next
+                    .known
+                    .map(|(known, _)| known.slice_move(s![layer, .., ..]));
+                states.extend_from_slice(known.and_then(|k| k.to_slice()).unwrap_or_default());
+                states.extend_from_slice(fresh.next().unwrap_or_default());
             }
         }
-        if let Ok(fresh) = ArrayView4::from_shape(fresh_shape, found[0]) {
-            states.slice_mut(s![.., .., old.., ..]).assign(&fresh);
-        }
-        (states, found[1].to_vec())
+        (shape, states, found[1].to_vec())
     })
 }
 

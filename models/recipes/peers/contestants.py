@@ -131,9 +131,9 @@ class Resemblyzer:
 
 # name: (the daemon's work that it stands beside, how it is made, whether it is given only the windows that the daemon scores)
 CONTESTANTS = {
-    "onnxruntime + torchaudio": ("speaker", lambda pack, model: Python(pack, "speaker"), False),
-    "sherpa-onnx, equal model": ("speaker", lambda pack, model: Sherpa(model), True),
-    "Resemblyzer": ("speaker", lambda pack, model: Resemblyzer(), True),
-    "onnxruntime + torchaudio + librosa": ("all", lambda pack, model: Python(pack, "all"), False),
-    "onnxruntime + the recipes' PyTorch": ("all", lambda pack, model: Python(pack, "all", own_view=True), False),
+    "onnxruntime + torchaudio": ("speaker", lambda pack: Python(pack, "speaker"), False),
+    "sherpa-onnx, equal model": ("speaker", lambda pack: Sherpa(f"{pack}/merged.onnx"), True),
+    "Resemblyzer": ("speaker", lambda pack: Resemblyzer(), True),
+    "onnxruntime + torchaudio + librosa": ("all", lambda pack: Python(pack, "all"), False),
+    "onnxruntime + the recipes' PyTorch": ("all", lambda pack: Python(pack, "all", own_view=True), False),
 }

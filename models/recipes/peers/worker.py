@@ -52,8 +52,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("name", choices=CONTESTANTS)
     p.add_argument("audio")
-    p.add_argument("--pack", required=True)
-    p.add_argument("--model", required=True)
+    p.add_argument("--pack", required=True, help="as graph.py writes it")
     p.add_argument("--windows", help="numbers of the windows to take; without it all")
     a = p.parse_args()
     x, rate = soundfile.read(a.audio, dtype="float32")
@@ -63,7 +62,7 @@ def main():
     if a.windows:
         wanted = set(map(int, a.windows.split(",")))
         spans = [s for s in spans if s[0] in wanted]
-    contestant = CONTESTANTS[a.name][1](a.pack, a.model)
+    contestant = CONTESTANTS[a.name][1](a.pack)
     run(contestant, x, spans[:4])  # to warm caches and compilers
     print("ready", flush=True)
     for line in sys.stdin:

@@ -169,7 +169,7 @@ def report(rows, p):
 
 
 def main():
-    a = arguments(__doc__, minutes=6.0, lr=2e-3, threads=2)
+    a = arguments(__doc__, minutes=25.0, lr=2e-3, threads=2)
     torch.set_num_threads(a.threads)
     c, work = open_corpus(a), Path(a.work)
     banks, encoder = (Bank(c, work), Tracks(work)), nets.Encoder()

@@ -163,15 +163,10 @@ impl Models {
         let (net, tally) = (&mut self.encoder, &mut self.tally);
         let (runs, counted) = (&mut tally.runs, &mut tally.windows);
         let heard = batched(prepared, &mut tally.retried, |group: &[&Next]| {
-            let (shape, states, ends) = together(net, &going, states, group)?;
+            let (states, ends) = together(net, &going, states, group)?;
             *runs += 1;
             *counted += group.len() as u64;
-            let (size, tensor) = (group.len(), Tensor::from_array((shape, states)));
-            let tensor = tensor.map_err(|e| ModelError::Run {
-                part: Part::Encoder,
-                reason: chain(&e),
-            })?;
-            let states = States::new(tensor, shape);
+            let size = group.len();
             let hidden = Hidden::of_batch(states, size, tokens, rate);
             let tails = ends.chunks(ends.len() / size.max(1));
             let kept = group.iter().zip(hidden).zip(tails);
@@ -206,7 +201,7 @@ fn together(
     going: &Going,
     (layers, dim): (usize, usize),
     group: &[&Next],
-) -> Result<([usize; 4], Vec<f32>, Vec<f32>), ModelError> {
+) -> Result<(States, Vec<f32>), ModelError> {
     let size = group.len();
     let (old, new, back) = group[0].plan.shape();
     let fbank = stacked(group.iter().map(|n| contiguous(&n.fbank)), size);
@@ -230,8 +225,8 @@ fn together(
     // Who was not heard before has the graph's own past, which is none.
     let given = if back == 0 { &inputs[..1] } else { &inputs[..] };
     let fresh_shape = [size, layers, new, dim];
-    net.run_for(given, &[&fresh_shape, &tails_shape], |found| {
-        let shape = [size, layers, old + new, dim];
+    let shape = [size, layers, old + new, dim];
+    let (states, ends) = net.run_for(given, &[&fresh_shape, &tails_shape], |found| {
         let mut states = Vec::with_capacity(shape.iter().product());
         let mut fresh = found[0].chunks((new * dim).max(1));
         for next in group {
@@ -243,8 +238,13 @@ fn together(
                 states.extend_from_slice(fresh.next().unwrap_or_default());
             }
         }
-        (shape, states, found[1].to_vec())
-    })
+        (states, found[1].to_vec())
+    })?;
+    let tensor = Tensor::from_array((shape, states)).map_err(|e| ModelError::Run {
+        part: Part::Encoder,
+        reason: chain(&e),
+    })?;
+    Ok((States::new(tensor, shape), ends))
 }
 
 impl Memory {

@@ -1,5 +1,11 @@
-"""pack.toml and report.json of the pack, out of what the recipes and the evaluation wrote down, and its page (page.py). No figure is typed here."""
+"""pack.toml and report.json of the pack, out of what the recipes and the evaluation wrote down, and its page (page.py). No figure is typed here.
+
+`python -m models.recipes.manifest [--work DIR]` puts a new calibration or evaluation into a pack whose checkpoints are gone: the models stay.
+"""
+import argparse
 import json
+import tomllib
+from pathlib import Path
 
 from . import half, page
 from .common import features, nets
@@ -58,3 +64,21 @@ def write(r, folder, version):
     (folder / "report.json").write_text(json.dumps(r, indent=1) + "\n")
     (folder / "pack.toml").write_text(toml(r, version))
     (folder / "README.md").write_text(page.page(r))
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--work", default="models/.train")
+    p.add_argument("--pack", default="models/default")
+    a = p.parse_args()
+    folder = Path(a.pack)
+    report = json.loads((folder / "report.json").read_text())
+    for part in ("calibration", "evaluation"):
+        at = Path(a.work) / f"{part}.json"
+        if at.exists():
+            report[part] |= json.loads(at.read_text())
+    write(report, folder, tomllib.loads((folder / "pack.toml").read_text())["version"])
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::anyhow;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::audio::Signal;
@@ -63,8 +64,22 @@ struct Heard {
     embedding: Vec<f32>,
     /// Mean of one minus the cosine of a window to the centroid.
     spread: Option<f64>,
+    quality: Quality,
     /// What is wrong, and with which recording.
     faults: Vec<(String, Fault)>,
+}
+
+/// What the recordings were judged by: of clipping and noise the worst of them.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Quality {
+    /// Share of samples near the peak.
+    clipped: f64,
+    /// Speech over noise, decibels; absent where there was too little of either to measure.
+    snr_db: Option<f64>,
+    /// Log-likelihood ratio, nats, of one voice between the most unlike groups of windows; absent where there are too few.
+    one_voice: Option<f64>,
+    /// Log-likelihood ratio, nats, of a real voice; absent where detection is off.
+    real: Option<f64>,
 }
 
 /// Adds a sitting to what is known of the person.
@@ -81,7 +96,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         .collect();
     if !faults.is_empty() && !args.force {
         output.result(
-            &json!({ "name": args.name, "enrolled": false, "faults": faults }),
+            &json!({ "name": args.name, "enrolled": false, "faults": faults, "quality": heard.quality }),
             || {
                 let bad = style::BAD;
                 let lines = faults.iter().map(|fault| format!("\n  {fault}"));
@@ -98,6 +113,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         evidence,
         embedding,
         spread,
+        quality,
         ..
     } = heard;
     let mut sitting = workbench::sitting(&bench.config, &bench.pack, &evidence, embedding);
@@ -113,7 +129,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     output.result(
         &json!({
             "name": args.name, "enrolled": true, "speech_s": evidence.speech_s, "windows": evidence.windows,
-            "spread": spread, "sittings": person.sittings.len(), "total_speech_s": total_s, "percent": percent, "forced": faults,
+            "spread": spread, "sittings": person.sittings.len(), "total_speech_s": total_s, "percent": percent, "forced": faults, "quality": quality,
         }),
         || {
             let more = if percent < 100.0 {
@@ -140,15 +156,16 @@ fn hear(args: &Args, bench: &mut Workbench) -> Result<Heard, Failure> {
     let mut all: Vec<Vec<Scores>> = Vec::new();
     let mut faults = Vec::new();
     let mut names = Vec::new();
+    let mut quality = Quality::default();
     if let Some(seconds) = args.mic {
         let is_wide = bench.pack.is_wide();
         let signal = record(args.device.clone(), seconds, args.analysis.channel, is_wide)?;
         names.push("the recording".to_owned());
-        all.push(look(bench, &signal, &names[0], &mut faults)?);
+        all.push(look(bench, &signal, &names[0], &mut quality, &mut faults)?);
     }
     for file in &args.files {
         let (name, signal) = (file.display().to_string(), bench.signal(file)?);
-        all.push(look(bench, &signal, &name, &mut faults)?);
+        all.push(look(bench, &signal, &name, &mut quality, &mut faults)?);
         names.push(name);
     }
     let evidence = Evidence::of(all.iter().map(Vec::as_slice));
@@ -169,20 +186,23 @@ fn hear(args: &Args, bench: &mut Workbench) -> Result<Heard, Failure> {
         .collect();
     if let Some(cosine) = quality::unlikeness(&windows) {
         let llr = bench.pack.speaker_calibration()?.llr(cosine);
+        quality.one_voice = Some(llr);
         if llr < quality::MIN_ONE_VOICE {
             faults.push((names.clone(), Fault::Voices(llr)));
         }
     }
-    if let Some(spoof) = verdict::spoof(bench, &evidence)
-        && spoof.verdict == Verdict::Reject
-    {
-        faults.push((names, Fault::Synthetic(spoof.llr)));
+    if let Some(spoof) = verdict::spoof(bench, &evidence) {
+        quality.real = Some(spoof.llr);
+        if spoof.verdict == Verdict::Reject {
+            faults.push((names, Fault::Synthetic(spoof.llr)));
+        }
     }
     let spread = quality::spread(&windows, &embedding);
     Ok(Heard {
         evidence,
         embedding,
         spread,
+        quality,
         faults,
     })
 }
@@ -192,20 +212,22 @@ fn look(
     bench: &mut Workbench,
     signal: &Signal,
     name: &str,
+    worst: &mut Quality,
     faults: &mut Vec<(String, Fault)>,
 ) -> Result<Vec<Scores>, Failure> {
     let window = bench.config.window.clone();
     let scores = bench.analyser().recording(signal, &window)?;
     let clipped = quality::clipped(&signal.samples);
+    worst.clipped = worst.clipped.max(clipped);
     if clipped > quality::MAX_CLIPPED {
         faults.push((name.to_owned(), Fault::Clipped(clipped)));
     }
     let speech = bench.analyser().speech_frames(&signal.samples)?;
-    if let Some(snr) = quality::snr_db(&signal.samples, &speech)
-        && snr < quality::MIN_SNR_DB
-    {
-        faults.push((name.to_owned(), Fault::Noisy(snr)));
+    if let Some(snr) = quality::snr_db(&signal.samples, &speech) {
+        worst.snr_db = Some(worst.snr_db.map_or(snr, |other| other.min(snr)));
+        if snr < quality::MIN_SNR_DB {
+            faults.push((name.to_owned(), Fault::Noisy(snr)));
+        }
     }
-    tracing::debug!(recording = name, clipped, "looked at");
     Ok(scores)
 }

@@ -295,7 +295,7 @@ fn keep_owner(of: &File, path: &Path) -> io::Result<()> {
 }
 
 /// Zeros from its start to its end, down to the disk.
-fn overwrite(file: &mut File) -> io::Result<()> {
+pub(super) fn overwrite(file: &mut File) -> io::Result<()> {
     let length = file.metadata()?.len();
     io::copy(&mut io::repeat(0).take(length), file)?;
     file.flush()?;

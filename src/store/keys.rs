@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::config;
 
+use super::database::overwrite;
 use super::passphrase::Stretch;
 use super::row::RowKeys;
 use super::secret::{self, SealError, Secret, hex, unhex};
@@ -168,7 +169,8 @@ impl KeyRing {
         Err(wrong)
     }
 
-    /// Ends what [`KeyRing::renewed`] began, or what a killed process left: the new key takes the place of the old.
+    /// Ends what [`KeyRing::renewed`] began, or what a killed process left: the new key takes the place of the old, which is
+    /// overwritten.
     pub(super) fn settle(&self, vault: &Vault) -> Result<(), KeyError> {
         let next = self.next();
         if !next.exists() {
@@ -176,12 +178,20 @@ impl KeyRing {
         }
         let fits = read(&next, "")
             .is_ok_and(|lock| matches!(Vault::open(&lock, &vault.text), Ok(Some(_))));
-        let end = match fits {
-            true => fs::rename(&next, &self.beside),
-            false => fs::remove_file(&next),
-        };
-        end.and_then(|()| sync_folder(&self.beside))
-            .map_err(io("make", &self.beside))
+        if !fits {
+            return fs::remove_file(&next).map_err(io("make", &self.beside));
+        }
+        let stale = OpenOptions::new().write(true).open(&self.beside);
+        fs::rename(&next, &self.beside)
+            .and_then(|()| sync_folder(&self.beside))
+            .map_err(io("make", &self.beside))?;
+        // There is none where a store moved here from another key.
+        if let Ok(mut stale) = stale
+            && let Err(error) = overwrite(&mut stale)
+        {
+            tracing::warn!(%error, "the old key of the speaker store is deleted, but could not be overwritten");
+        }
+        Ok(())
     }
 
     /// The lock key for a new vault.
@@ -503,9 +513,12 @@ mod tests {
         assert!(same(&ring.unlock(&new.text).unwrap(), &new));
         ring.settle(&old).unwrap();
         assert!(!ring.next().exists() && ring.unlock(&new.text).is_err());
-        // After it: the new key takes the old one's place.
+        // After it: the new key takes the old one's place, which is overwritten.
         let new = ring.renewed(&old).unwrap();
+        let link = dir.path().join("link");
+        fs::hard_link(&ring.beside, &link).unwrap();
         ring.settle(&new).unwrap();
+        assert_eq!(fs::read(link).unwrap(), [0; 65]);
         assert!(!ring.next().exists() && ring.unlock(&old.text).is_err());
         assert!(same(&ring.unlock(&new.text).unwrap(), &new));
     }

@@ -7,8 +7,7 @@ use zeroize::Zeroizing;
 
 use super::secret::{self, SealError, Secret, hex, unhex};
 
-/// Costs of a new key: 64 MiB and three passes, RFC 9106's choice for machines with little memory; about a fifth of a
-/// second on a desktop core.
+/// Costs of a new key: 64 MiB and three passes, RFC 9106's choice for machines with little memory, with one lane.
 const MEMORY_KIB: u32 = 64 << 10;
 const PASSES: u32 = 3;
 const LANES: u32 = 1;

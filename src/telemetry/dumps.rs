@@ -18,3 +18,24 @@ pub fn forbid_dumps() {
         libc::prctl(libc::PR_SET_DUMPABLE, 0);
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #[test]
+    fn this_process_leaves_no_core() {
+        super::forbid_dumps();
+        let mut limit = libc::rlimit {
+            rlim_cur: 1,
+            rlim_max: 1,
+        };
+        // SAFETY: the pointer is to a live rlimit that the call fills; prctl takes a number.
+        let (read, dumpable) = unsafe {
+            (
+                libc::getrlimit(libc::RLIMIT_CORE, &raw mut limit),
+                libc::prctl(libc::PR_GET_DUMPABLE),
+            )
+        };
+        assert_eq!((read, limit.rlim_cur, limit.rlim_max), (0, 0, 0));
+        assert_eq!(dumpable, 0);
+    }
+}

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use common::place::{Place, root};
 use common::sound::{alice, wav, write_wav};
+use earwitness::config;
 use earwitness::publish::{Body, SourceState};
-use earwitness::store::{Enrolment, SpeakerStore};
+use earwitness::store::SpeakerStore;
 use sha2::{Digest, Sha256};
 
 fn file(id: &str, path: &str, speed: f64) -> String {
@@ -32,7 +33,9 @@ fn write_cut(place: &Place) {
 fn of_a_truncated_recording_commands_use_what_is_there_and_warn() {
     let place = Place::new("");
     write_cut(&place);
-    place.run(&["enroll", "alice", "whole.wav"]).expect(0);
+    place
+        .run(&["enroll", "--force", "alice", "whole.wav"])
+        .expect(0);
     for arguments in [
         &["--json", "verify", "alice", "cut.wav"][..],
         &["--json", "detect", "cut.wav"],
@@ -131,7 +134,9 @@ fn samples_that_are_no_numbers_never_become_findings() {
     let all = bytes(&vec![f32::NAN; 48_000]);
     fs::write(place.path("all.wav"), wav(3, 1, 16_000, 32, &all)).unwrap();
     write_wav(&place.path("alice.wav"), 16_000, &alice(6.0, 16_000));
-    place.run(&["enroll", "alice", "alice.wav"]).expect(0);
+    place
+        .run(&["enroll", "--force", "alice", "alice.wav"])
+        .expect(0);
 
     let stdin = File::open(place.path("some.pcm")).unwrap();
     let ended = place.start_with(&["run"], stdin.into(), &[]);
@@ -299,12 +304,18 @@ fn models_that_cannot_be_used_are_runtime_failures_with_a_reason() {
 fn people_enrolled_with_other_models_are_named_and_left_out() {
     let place = Place::new(&file("a", "alice.wav", 0.0));
     write_wav(&place.path("alice.wav"), 16_000, &alice(4.0, 16_000));
-    place.run(&["enroll", "alice", "alice.wav"]).expect(0);
-    let store = SpeakerStore::open(place.path("speakers.redb")).unwrap();
-    let mut stale: Enrolment = store.get("alice").unwrap().unwrap();
-    stale.name = "stale".into();
+    place
+        .run(&["enroll", "--force", "alice", "alice.wav"])
+        .expect(0);
+    let store = SpeakerStore::open(&config::Speaker {
+        store: place.path("speakers.redb"),
+        ..config::Speaker::default()
+    })
+    .unwrap();
+    let alice = store.get("alice").unwrap().unwrap();
+    let mut stale = alice.sittings[0].clone();
     stale.pack_hash = "0".repeat(64);
-    store.put(&stale).unwrap();
+    store.add("stale", stale, false).unwrap();
 
     let warned = |stderr: &str| {
         let about = |name: &str| {

@@ -61,7 +61,9 @@ fn the_pack_is_whole_and_tells_what_was_measured() {
 #[test]
 fn a_head_of_the_recipe_knows_a_voice_again() {
     let place = place();
-    place.run(&["enroll", "alice", "alice.wav"]).expect(0);
+    place
+        .run(&["enroll", "--force", "alice", "alice.wav"])
+        .expect(0);
     let verify = |file: &str, code| {
         let ended = place.run(&["--json", "verify", "alice", file]).expect(code);
         json(&ended.stdout)

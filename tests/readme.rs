@@ -1,4 +1,4 @@
-//! Every command of README.md is run here, or there is a reason why not.
+//! Every command of README.md and of docs/enrolment.md is run here, or there is a reason why not.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -67,10 +67,23 @@ fn workplace() -> tempfile::TempDir {
 
 #[test]
 fn every_command_works() {
-    let folder = workplace();
     let commands = commands(&readme());
     assert!(commands.len() >= 10, "{commands:?}");
-    for command in &commands {
+    run_all(&commands);
+}
+
+#[test]
+fn enrolment_works_as_its_page_says() {
+    let page = fs::read_to_string(root().join("docs/enrolment.md")).expect("the page");
+    let commands = commands(&page);
+    assert!(commands.len() >= 8, "{commands:?}");
+    run_all(&commands);
+}
+
+/// Runs commands one after the other in a folder of their own.
+fn run_all(commands: &[String]) {
+    let folder = workplace();
+    for command in commands {
         if ELSEWHERE
             .iter()
             .any(|(start, _)| command.starts_with(start))

@@ -9,7 +9,7 @@ use crate::audio;
 use crate::config::{Config, Input};
 use crate::model::{Pack, Runtime};
 use crate::publish::mqtt;
-use crate::store::SpeakerStore;
+use crate::store::{Protection, SpeakerStore};
 
 use super::analysis::load;
 use super::hush::without_library_chatter;
@@ -259,8 +259,10 @@ fn broker(config: &Config) -> Check {
 
 fn store(config: &Config) -> Check {
     let path = &config.speaker.store;
-    match SpeakerStore::load(path) {
-        Ok(people) if people.is_empty() => Check::new(
+    let found = SpeakerStore::open(&config.speaker)
+        .and_then(|store| Ok((store.list()?, store.protection()?)));
+    match found {
+        Ok((people, _)) if people.is_empty() => Check::new(
             "speakers",
             State::Warn,
             format_args!(
@@ -268,10 +270,23 @@ fn store(config: &Config) -> Check {
                 path.display()
             ),
         ),
-        Ok(people) => Check::new(
+        Ok((people, Protection::Sealed(key))) => Check::new(
             "speakers",
             State::Ok,
-            format_args!("{} enrolled in {}", people.len(), path.display()),
+            format_args!(
+                "{} enrolled in {}, encrypted with {key}",
+                people.len(),
+                path.display()
+            ),
+        ),
+        Ok((people, Protection::Nothing | Protection::Plain)) => Check::new(
+            "speakers",
+            State::Warn,
+            format_args!(
+                "{} enrolled in {}, which is not encrypted; run: earwitness speakers renew",
+                people.len(),
+                path.display()
+            ),
         ),
         Err(error) => Check::new("speakers", State::Fail, error),
     }

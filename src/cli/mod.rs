@@ -18,12 +18,15 @@ mod doctor;
 mod embed;
 mod enroll;
 mod eval;
+mod forget;
 mod hush;
 mod identify;
 mod models;
 mod npy;
 mod outcome;
 mod output;
+mod passphrase;
+mod record;
 mod run;
 mod speakers;
 mod tag;
@@ -35,7 +38,7 @@ pub use analysis::Analysis;
 pub use outcome::{Failure, Outcome};
 pub use output::{Output, style};
 
-use crate::telemetry::{LogFormat, init_log};
+use crate::telemetry::{LogFormat, forbid_dumps, init_log};
 
 /// Listens to audio streams and says who is speaking and whether the voice is real.
 #[derive(Debug, Parser)]
@@ -87,7 +90,7 @@ enum Command {
     Run(run::Args),
     /// Run the whole pipeline on the bundled scene, with a broker of its own.
     Demo(demo::Args),
-    /// Enrol a person from recordings.
+    /// Enrol a person from recordings or live: exit code 1 if the recordings are not good enough.
     Enroll(enroll::Args),
     /// Check whether an enrolled person speaks in a recording: exit code 0 accept, 1 reject or inconclusive.
     Verify(verify::Args),
@@ -101,8 +104,10 @@ enum Command {
     Embed(embed::Args),
     /// Measure the models, or given scores, on a list of trials: EER, minDCF, actDCF, Cllr, a-DCF, APCER, BPCER.
     Eval(eval::Args),
-    /// List or remove enrolled people.
+    /// List, show, remove, export or import enrolled people, or renew the store's keys.
     Speakers(speakers::Args),
+    /// Forget an enrolled person, with a signed receipt, or check one: exit code 1 if there is nobody, or it is not genuine.
+    Forget(forget::Args),
     /// List, describe or check model packs.
     Models(models::Args),
     /// List what can be captured on this machine.
@@ -143,6 +148,7 @@ impl Command {
             Self::Embed(args) => embed::run(args, output),
             Self::Eval(args) => eval::run(args, output),
             Self::Speakers(args) => speakers::run(args, output),
+            Self::Forget(args) => forget::run(args, output),
             Self::Models(args) => models::run(args, output),
             Self::Devices(args) => devices::run(args, output),
             Self::Doctor(args) => doctor::run(args, output),
@@ -154,6 +160,7 @@ impl Command {
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    forbid_dumps();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

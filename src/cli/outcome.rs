@@ -115,5 +115,7 @@ runtime_failures!(
     crate::publish::JsonlError,
     crate::publish::broker::BrokerError,
     crate::publish::mqtt::MqttError,
+    crate::store::KeyError,
+    crate::store::ReceiptError,
     crate::store::StoreError,
 );

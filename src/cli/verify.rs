@@ -27,7 +27,8 @@ pub struct Args {
 pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let mut bench = Workbench::open(&args.analysis)?;
     let store = &bench.config.speaker.store;
-    let people = crate::pipeline::candidates(SpeakerStore::load(store)?, &bench.pack);
+    let people =
+        crate::pipeline::candidates(SpeakerStore::load(&bench.config.speaker)?, &bench.pack);
     let person = people.into_iter().find(|c| c.name == args.name).with_context(|| {
         format!(
             "expected \"{0}\" among the enrolled in {1}, found nobody of that name; run: earwitness enroll {0} FILE…",

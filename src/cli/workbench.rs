@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::model::{Pack, Runtime, Wanted};
 use crate::pipeline::{Analyser, Ready};
 use crate::publish::time;
-use crate::store::Enrolment;
+use crate::store::{Note, Sitting, expiry};
 use crate::task::Scores;
 use crate::task::recording::Evidence;
 use anyhow::anyhow;
@@ -91,15 +91,18 @@ impl Workbench {
     }
 }
 
-/// What the store keeps of a person.
-pub fn enrolment(name: &str, pack: &Pack, evidence: &Evidence, embedding: Vec<f32>) -> Enrolment {
-    Enrolment {
-        name: name.to_owned(),
-        embedding,
-        segments: u32::try_from(evidence.windows).unwrap_or(u32::MAX),
-        speech_s: evidence.speech_s,
+/// What the store keeps of a sitting.
+pub fn sitting(config: &Config, pack: &Pack, evidence: &Evidence, embedding: Vec<f32>) -> Sitting {
+    Sitting {
+        embedding: embedding.into(),
         pack_hash: pack.hash().to_owned(),
-        created: time::now(),
+        note: Note {
+            created: time::now(),
+            windows: u32::try_from(evidence.windows).unwrap_or(u32::MAX),
+            speech_s: evidence.speech_s,
+            expires: config.speaker.keep_days.map(expiry),
+            ..Note::default()
+        },
     }
 }
 

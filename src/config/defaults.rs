@@ -59,6 +59,9 @@ impl Default for Speaker {
     fn default() -> Self {
         Self {
             store: "speakers.redb".into(),
+            key_file: None,
+            passphrase_file: None,
+            keep_days: None,
             decision: Decision::default(),
         }
     }

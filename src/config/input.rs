@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::document::Positions;
 use super::error::Problem;
-use super::types::{Input, Pcm};
+use super::types::{Input, Pcm, Speaker};
 use super::{Config, defaults};
 
 /// Keys of a kind of source: all that it takes, and those of them that it needs. `kind` itself is left out.
@@ -169,8 +169,16 @@ pub(super) fn paths_of(config: &mut Config) -> impl Iterator<Item = &mut PathBuf
         .iter_mut()
         .map(|jsonl| &mut jsonl.path)
         .filter(|path| path.as_os_str() != "-");
-    [&mut config.models.pack, &mut config.speaker.store]
+    let Speaker {
+        store,
+        key_file,
+        passphrase_file,
+        ..
+    } = &mut config.speaker;
+    [&mut config.models.pack, store]
         .into_iter()
+        .chain(key_file.as_mut())
+        .chain(passphrase_file.as_mut())
         .chain(config.models.runtime.as_mut())
         .chain(files)
         .chain(mqtt)

@@ -20,7 +20,8 @@ error that names the file, line, column and key; `earwitness config check FILE` 
   `EARWITNESS_MQTT__BROKER=mqtt://broker.lan:1883` or `EARWITNESS_SPEAKER__DECISION__PRIOR=0.1`, and `EARWITNESS_NODE`
   overrides `node`. Streams are set in the file only. `earwitness config print FILE` shows what results.
 - Not part of the configuration, since they matter before a file is read: `EARWITNESS_LOG` (a log filter such as
-  `info` or `earwitness=debug`), `EARWITNESS_ORT` (path of the ONNX Runtime library).
+  `info` or `earwitness=debug`), `EARWITNESS_ORT` (path of the ONNX Runtime library); and, since they are secrets,
+  `EARWITNESS_PASSPHRASE` and `EARWITNESS_EXPORT_PASSPHRASE` ([enrolment.md](enrolment.md)).
 - `earwitness config schema` prints the JSON schema, a copy of which is `schema/config.json`; editors complete and
   check a file that begins with `#:schema path/to/schema/config.json`.
 ";

@@ -31,7 +31,7 @@ fn an_empty_file_is_the_defaults_beside_it() {
 
 #[test]
 fn relative_paths_belong_to_the_folder_of_the_file() {
-    let text = "[models]\npack = '/abs'\nruntime = 'lib.so'\n\
+    let text = "[models]\npack = '/abs'\nruntime = 'lib.so'\n[speaker]\nkey_file = 'k'\n\
         [[stream]]\nid = 'a'\nsource = { kind = 'file', path = 'a.wav' }\n\
         [mqtt]\nbroker = 'mqtts://h'\nusername = 'u'\npassword_file = 'p'\nca_file = 'ca'\n[jsonl]\npath = '-'\n";
     let config = read(text).expect("valid");
@@ -47,6 +47,8 @@ fn relative_paths_belong_to_the_folder_of_the_file() {
             speed: 1.0
         }
     );
+    let key = config.speaker.key_file.as_deref();
+    assert_eq!(key, Some(Path::new("dir/k")));
     let mqtt = config.mqtt.expect("present");
     assert_eq!(mqtt.password_file.as_deref(), Some(Path::new("dir/p")));
     assert_eq!(mqtt.ca_file.as_deref(), Some(Path::new("dir/ca")));
@@ -158,7 +160,8 @@ fn values_out_of_range_are_all_named_at_once() {
     let text = shown(
         "node = 'a b'\n[window]\nlength_s = 30\nhop_s = nan\nmin_speech = 1.5\nqueue = 0\n\
          [spoof.decision]\nprior = 1.0\ncost_miss = inf\nmargin = -1\n\
-         [sound]\non = 0.5\noff = 0.6\nmin_windows = 0\n",
+         [sound]\non = 0.5\noff = 0.6\nmin_windows = 0\n\
+         [speaker]\nkey_file = 'k'\npassphrase_file = 'p'\nkeep_days = 0\n",
     );
     let expected = "\
 dir/ew.toml:1:8: `node`: expected letters, digits, `_` and `-` only, found `a b`
@@ -166,6 +169,8 @@ dir/ew.toml:3:12: `window.length_s`: expected 1 to 10, found 30
 dir/ew.toml:4:9: `window.hop_s`: expected 0.1 to 10 (length_s), found NaN
 dir/ew.toml:5:14: `window.min_speech`: expected 0 to 1, found 1.5
 dir/ew.toml:6:9: `window.queue`: expected 1 to 1000, found 0
+dir/ew.toml:17:19: `speaker.passphrase_file`: expected a key file or a passphrase file, found both
+dir/ew.toml:18:13: `speaker.keep_days`: expected 1 to 36500, found 0
 dir/ew.toml:8:9: `spoof.decision.prior`: expected a probability above 0 and below 1, found 1
 dir/ew.toml:9:13: `spoof.decision.cost_miss`: expected a finite cost above 0, found inf
 dir/ew.toml:10:10: `spoof.decision.margin`: expected a finite number of nats, 0 or more, found -1

@@ -203,8 +203,18 @@ pub struct Window {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Speaker {
-    /// Database file of enrolled people.
+    /// Database file of enrolled people, encrypted.
     pub store: PathBuf,
+    /// File with the key that the store is encrypted with: 32 bytes or 64 hexadecimal digits. Absent: the systemd credential
+    /// `earwitness.key`, else a passphrase, else a key file beside the store (`speakers.key`), which is made on first use.
+    pub key_file: Option<PathBuf>,
+    /// File whose first line is a passphrase to encrypt the store with; `EARWITNESS_PASSPHRASE` comes before it. Counts where
+    /// there is neither `key_file` nor a credential.
+    pub passphrase_file: Option<PathBuf>,
+    /// Days for which a sitting is kept unless `enroll --keep-days` says otherwise, 1 to 36500: then it is no longer matched,
+    /// and it is deleted at the next write. Absent: for ever.
+    #[schemars(range(min = 1, max = 36_500))]
+    pub keep_days: Option<u32>,
     /// Prior and costs of the accept decision: target = the claimed person speaks.
     pub decision: Decision,
 }

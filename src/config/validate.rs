@@ -12,6 +12,9 @@ use super::{Config, Decision, Input, Mqtt, Pcm, Stream, Window};
 /// Channels that a source may have.
 pub(super) const MAX_CHANNELS: u16 = 64;
 
+/// Days for which a sitting may be kept.
+pub(crate) const KEEP_DAYS: RangeInclusive<usize> = 1..=36_500;
+
 /// Every problem of a configuration, in the order of its sections.
 pub(super) fn problems(config: &Config, positions: &Positions) -> Vec<Problem> {
     let mut check = Check {
@@ -32,6 +35,15 @@ pub(super) fn problems(config: &Config, positions: &Positions) -> Vec<Problem> {
     check.streams(&config.streams);
     check.window(&config.window);
     check.filled("speaker.store", config.speaker.store.as_os_str().is_empty());
+    if config.speaker.key_file.is_some() && config.speaker.passphrase_file.is_some() {
+        check.fail(
+            "speaker.passphrase_file",
+            "expected a key file or a passphrase file, found both".into(),
+        );
+    }
+    if let Some(days) = config.speaker.keep_days {
+        check.integer("speaker.keep_days", days as usize, KEEP_DAYS);
+    }
     check.decision("speaker.decision", &config.speaker.decision);
     check.decision("spoof.decision", &config.spoof.decision);
     check.number("sound.on", config.sound.on, 0.01..=1.0);

@@ -424,6 +424,24 @@ impl Analyser {
         Ok(scores.utterance)
     }
 
+    /// Which frames (20 ms) of a recording, 16 kHz mono, are speech:.
+    pub fn speech_frames(&mut self, samples: &[f32]) -> Result<Vec<bool>, ModelError> {
+        let mut frames = Vec::with_capacity(samples.len() / ENCODER_HOP);
+        // In pieces of whole frames: a recording may be hours long.
+        for piece in samples.chunks(500 * ENCODER_HOP) {
+            let features = fbank(piece);
+            let mut probabilities = match features.nrows() {
+                0 | 1 => Vec::new(),
+                _ => self.models.speech(features.view())?,
+            };
+            // The last window of a piece reaches over its end.
+            probabilities.resize(piece.len() / ENCODER_HOP, 0.0);
+            let threshold = self.speech_threshold;
+            frames.extend(probabilities.iter().map(|p| *p >= threshold));
+        }
+        Ok(frames)
+    }
+
     /// Scores a whole recording, 16 kHz mono, cut into windows just as a stream is.
     pub fn recording(
         &mut self,

@@ -12,13 +12,13 @@ mod warm_up;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::audio::{self, Frontend, SAMPLE_RATE, SourceError, WIDE_RATE};
 use crate::config::{self, Config};
 use crate::model::{Device, ModelError, Pack, Part};
 use crate::publish::Bus;
-use crate::store::{Enrolment, SpeakerStore, StoreError};
+use crate::store::{Enrolment, SpeakerStore, StoreError, Unusable};
 use crate::task::sound::SoundPolicy;
 use crate::task::speaker::{Candidate, Matcher};
 use crate::task::{Judge, Policy, Probe};
@@ -59,29 +59,36 @@ pub enum PipelineError {
     Thread(#[from] std::io::Error),
 }
 
-/// What people are enrolled for this pack; enrolments made with another one are left out, with a warning.
+/// What people are enrolled for this pack; those of whom there is nothing that it can be compared with are left out, with a
+/// warning.
 pub fn candidates(enrolments: Vec<Enrolment>, pack: &Pack) -> Vec<Candidate> {
-    enrolments
-        .into_iter()
-        .filter_map(|e| {
-            let fits = e.pack_hash == pack.hash();
-            if !fits {
-                tracing::warn!(
-                    name = e.name,
-                    "was enrolled with other models and is not recognised: enrol again"
-                );
-            }
-            fits.then_some(Candidate {
-                name: e.name,
-                embedding: e.embedding,
-            })
-        })
-        .collect()
+    let now = SystemTime::now();
+    let candidate = |e: Enrolment| match e.template(pack.hash(), now) {
+        Ok(template) => Some(Candidate {
+            embedding: template.to_vec(),
+            name: e.name,
+        }),
+        Err(Unusable::OtherPack) => {
+            tracing::warn!(
+                name = e.name,
+                "was enrolled with other models and is not recognised: enrol again"
+            );
+            None
+        }
+        Err(Unusable::Expired) => {
+            tracing::warn!(
+                name = e.name,
+                "the time for which this voice may be kept is over: it is not recognised, and deleted at the next write"
+            );
+            None
+        }
+    };
+    enrolments.into_iter().filter_map(candidate).collect()
 }
 
 /// The decisions that a configuration, a pack and the enrolled people imply.
 pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, StoreError> {
-    let people = candidates(SpeakerStore::load(&config.speaker.store)?, pack);
+    let people = candidates(SpeakerStore::load(&config.speaker)?, pack);
     Ok(Judge {
         // Without the head nobody is known and nothing is scored.
         matcher: Matcher::new(people, pack.speaker_calibration().unwrap_or_default()),

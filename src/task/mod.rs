@@ -4,6 +4,7 @@
 pub mod decision;
 mod fusion;
 mod probe;
+pub mod quality;
 pub mod recording;
 mod smooth;
 pub mod sound;

@@ -178,7 +178,7 @@ fn enrol(
             ..Wanted::default()
         },
     )?;
-    let store = SpeakerStore::open(&config.speaker.store)?;
+    let store = SpeakerStore::open(&config.speaker)?;
     for (name, clips) in &scene.enrol {
         let mut recordings = Vec::new();
         for clip in clips {
@@ -192,7 +192,8 @@ fn enrol(
             .embedding
             .clone()
             .with_context(|| format!("no speech in the clips of {name}"))?;
-        store.put(&workbench::enrolment(name, pack, &evidence, embedding))?;
+        let sitting = workbench::sitting(config, pack, &evidence, embedding);
+        store.add(name, sitting, true)?;
     }
     Ok(scene.enrol.keys().cloned().collect())
 }

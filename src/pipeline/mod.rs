@@ -20,8 +20,8 @@ use crate::model::{Device, ModelError, Pack, Part};
 use crate::publish::Bus;
 use crate::store::{Enrolment, SpeakerStore, StoreError};
 use crate::task::sound::SoundPolicy;
-use crate::task::speaker::{Candidate, Matcher};
-use crate::task::{Judge, Policy, Probe};
+use crate::task::speaker::{Candidate, Matcher, Scoring};
+use crate::task::{Fusion, Judge, Policy, Probe};
 
 pub use analyser::{Analyser, Asked, Heads, Heard};
 pub use engine::Counters;
@@ -74,20 +74,28 @@ pub fn candidates(enrolments: Vec<Enrolment>, pack: &Pack) -> Vec<Candidate> {
             fits.then_some(Candidate {
                 name: e.name,
                 embedding: e.embedding,
+                speech_s: e.speech_s,
             })
         })
         .collect()
 }
 
-/// The decisions that a configuration, a pack and the enrolled people imply.
-pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, StoreError> {
+/// The decisions that a configuration, a pack and the enrolled people imply, on a stream.
+pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, PipelineError> {
     let people = candidates(SpeakerStore::load(&config.speaker.store)?, pack);
+    // Without the head nobody is known and nothing is scored.
+    let scoring = match pack.has(Part::Speaker) {
+        true => Scoring::of(pack)?,
+        false => Scoring::default(),
+    };
+    let speaker = Policy::sequential(&config.speaker.decision);
+    let spoof = Policy::new(&config.spoof.decision);
     Ok(Judge {
-        // Without the head nobody is known and nothing is scored.
-        matcher: Matcher::new(people, pack.speaker_calibration().unwrap_or_default()),
-        speaker: Policy::new(&config.speaker.decision),
+        matcher: Matcher::new(people, scoring),
+        speaker,
+        fusion: Fusion::new(pack.fusion(), &speaker, &spoof),
         spoof_calibration: pack.spoof_calibration().unwrap_or_default(),
-        spoof: Policy::new(&config.spoof.decision),
+        spoof,
         sound: SoundPolicy::new(pack.sound_classes(), &config.sound),
         probes: probes(pack),
     })

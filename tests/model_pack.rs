@@ -37,7 +37,10 @@ fn a_good_pack_answers() {
         ),
         (48_000, 16, 64)
     );
-    assert_eq!(pack.speaker_calibration().unwrap().llr(0.5), 2.0);
+    assert_eq!(
+        pack.speaker_calibration().unwrap().llr(0.5, (3.0, 3.0)),
+        2.0
+    );
     let table: Vec<String> = pack
         .accuracy()
         .iter()

@@ -1,4 +1,5 @@
-"""Fits score to log-likelihood ratio on dev, with the exported pack: logistic regression, both classes weighted alike; and whether int8 is worth it.
+"""Fits score to log-likelihood ratio on dev, with the exported pack: logistic regression, both classes weighted alike, of speakers by how much was said
+(speaker/durations.py); both heads together (speaker/fusion.py); and whether int8 is worth it.
 
 Writes `<work>/calibration.json`, which the exporter copies into pack.toml. Nothing here looks at the test split.
 """
@@ -8,31 +9,61 @@ from pathlib import Path
 import numpy as np
 
 from .common import metrics
-from .common.corpus import arguments, open_corpus
+from .common.corpus import RATE, arguments, decode, open_corpus
 from .pack import Pack
-from .speaker import trials
+from .speaker import durations, fusion, trials
 from .spoof import trials as files
 
 
+def cohort(pack):
+    return durations.unit(np.fromfile(Path(pack.folder) / "cohort.f32", "<f4").reshape(-1, 192))
+
+
+def together(c, pack, speaker, genuine, folder, pages):
+    """Dev trials of target, non-target and spoof through both heads as calibrated so far."""
+    rows = [l.split("\t") for l in (folder / "list.txt").read_text().splitlines()]
+    sides = sorted({(r[0], int(r[1])) for r in rows} | {(r[2], int(r[3])) for r in rows})
+    read = lambda p, s: c.audio(p, s, 3 * RATE) if p in c.by_path else decode(p)[: 3 * RATE]
+    clips = [read(p, s) for p, s in sides]
+    clips = [np.pad(x, (0, max(0, 3 * RATE - len(x)))) for x in clips]
+    e = durations.batched(pack.embed, clips)
+    g = genuine["slope"] * np.concatenate([pack.spoof(clips[i : i + 16]) for i in range(0, len(clips), 16)]).ravel() + genuine["offset"]
+    at = {k: n for n, k in enumerate(sides)}
+    a, b = (np.array([at[r[k], int(r[k + 1])] for r in rows]) for k in (0, 2))
+    s = durations.as_norm(e, cohort(pack), a, b, speaker["top"]) if speaker["top"] else (e[a] * e[b]).sum(1)
+    s, label = durations.llr(speaker, s, 3.0, 3.0), np.array([r[4] for r in rows])
+    of = lambda name: (s[label == name], g[b[label == name]])
+    return fusion.fit(of("target"), of("nontarget"), of("spoof"), pages[1], pages[0])
+
+
 def main():
-    a = arguments(__doc__, pack="models/default")
-    c, pack = open_corpus(a), Pack(a.pack)
-    s, y = trials.score(c, pack.embed)[:2]
-    slope, offset = metrics.calibrate(s, y)
-    out = {"speaker": {"slope": slope, "offset": offset, "dev_cllr": round(metrics.cllr(slope * s + offset, y), 3)}}
-    fp32 = metrics.eer(s, y)
-    quick = Pack(a.pack, int8=True)
-    if quick.int8:
-        int8 = metrics.eer(*trials.score(c, quick.embed)[:2])
-        out["int8"] = {"dev_eer_fp32": round(fp32, 3), "dev_eer_int8": round(int8, 3), "kept": bool(int8 <= 1.02 * fp32),
-                       "milliseconds_fp32": pack.speed()["encoder"], "milliseconds_int8": quick.speed()["encoder"]}
+    a = arguments(__doc__, pack="models/default", parts="speaker,int8,spoof,fusion")
+    c, pack, parts = open_corpus(a), Pack(a.pack), a.parts.split(",")
+    at = Path(a.work) / "calibration.json"
+    out = json.loads(at.read_text()) if at.exists() else {}
+
+    def keep(name, found):
+        out[name] = found
+        print(name, found, flush=True)
+        at.write_text(json.dumps(out))
+
+    if "speaker" in parts:
+        keep("speaker", durations.fit(durations.Trials(c, pack.embed, cohort(pack))))
+    if "int8" in parts and (quick := Pack(a.pack, int8=True)).int8:
+        fp32, int8 = (metrics.eer(*trials.score(c, p.embed)[:2]) for p in (pack, quick))
+        keep("int8", {"dev_eer_fp32": round(fp32, 3), "dev_eer_int8": round(int8, 3), "kept": bool(int8 <= 1.02 * fp32),
+                      "milliseconds_fp32": pack.speed()["encoder"], "milliseconds_int8": quick.speed()["encoder"]})
     listed = files.read("dev")
-    each = files.judge(c, pack.spoof, listed)  # the daemon scores windows, so it is windows that are calibrated
-    s, y = np.concatenate(each), np.repeat([l[1] for l in listed], [len(e) for e in each])
-    slope, offset = metrics.calibrate(s, y)
-    out["spoof"] = {"slope": slope, "offset": offset, "dev_cllr": round(metrics.cllr(slope * s + offset, y), 3), "windows": len(s)}
-    print(out)
-    (Path(a.work) / "calibration.json").write_text(json.dumps(out))
+    if "spoof" in parts or "fusion" in parts:
+        each = files.judge(c, pack.spoof, listed)  # the daemon scores windows, so it is windows that are calibrated
+        s, y = np.concatenate(each), np.repeat([l[1] for l in listed], [len(e) for e in each])
+    if "spoof" in parts:
+        slope, offset = metrics.calibrate(s, y)
+        keep("spoof", {"slope": slope, "offset": offset, "dev_cllr": round(metrics.cllr(slope * s + offset, y), 3), "windows": len(s)})
+    clones = Path(a.work).resolve() / "clones_dev"
+    if "fusion" in parts and (clones / "list.txt").exists():
+        g = out["spoof"]["slope"] * s + out["spoof"]["offset"]
+        keep("fusion", together(c, pack, out["speaker"], out["spoof"], clones, (g[y == 0], g[y == 1])))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,14 @@ def accuracy(r):
     return {n: {k: v for k, v in t.items() if v is not None} for n, t in tables.items()}
 
 
+def durations(c):
+    """The part of [speaker.calibration] that depends on how much was said, and what strangers reach."""
+    text = f"false_accepts = {json.dumps(c['false_accepts'])}\n" if "false_accepts" in c else ""
+    if d := c.get("duration"):
+        text += "[speaker.calibration.duration]\n" + "".join(f"{k} = {float(d[k])!r}\n" for k in ("slope", "offset", "least", "most"))
+    return text
+
+
 def toml(r, version):
     tables, num = accuracy(r), lambda v: repr(float(v))
     answer = lambda n: f"[{n}.known_answer]\noutput = [{', '.join(repr(v) for v in r[n]['known_answer'])}]\n"
@@ -49,11 +57,15 @@ def toml(r, version):
         text += f'[encoder.int8]\nfile = "encoder.int8.onnx"\nsha256 = "{v["sha256"]}"\n[encoder.int8.known_answer]\noutput = {v["known_answer"]}\ntolerance = 0.05\n'
     if "fp16" in r["encoder"]:
         text += half.section(r["encoder"]["fp16"])
-    text += head("speaker") + "dim = 192\n" + scale("speaker")
+    text += head("speaker") + "dim = 192\n" + scale("speaker") + durations(dig(r, "calibration", "speaker") or {})
     if "cohort" in r:
         text += f'[speaker.cohort]\nfile = "cohort.f32"\nsha256 = "{r["cohort"]["sha256"]}"\nvoices = {r["cohort"]["voices"]}\n'
+        if top := dig(r, "calibration", "speaker", "top"):
+            text += f"top = {top}\n"
     text += measured("speaker") + answer("speaker")
     text += head("spoof") + f"spectral_dim = {features.SPECTRAL_DIM}\n" + scale("spoof") + measured("spoof") + answer("spoof")
+    if both := dig(r, "calibration", "fusion"):
+        text += "\n" + "".join(f"[fusion.{n}]\nslope = {num(both[n]['slope'])}\noffset = {num(both[n]['offset'])}\n" for n in ("speaker", "genuine"))
     text += head("vad") + f"threshold = {num(dig(r, 'vad', 'training', 'threshold') or 0.5)}\n" + measured("vad") + answer("vad")
     if "sound" in r:
         text += head("sound") + f"classes = {json.dumps(r['sound']['training']['classes'])}\n" + measured("sound") + answer("sound")

@@ -1,6 +1,8 @@
 //! Whole audio files as 16 kHz mono, for enrolment, verification and detection.
 
+use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::decode::{Block, Decoder};
@@ -9,6 +11,9 @@ use super::{Frontend, Output, Packet, SAMPLE_RATE, Signal, SourceError, WIDE_RAT
 
 /// Longest clip that [`decode`] takes.
 pub const MAX_CLIP: Duration = Duration::from_secs(4 * 3600);
+
+/// The most bytes that are taken from standard input.
+const MAX_STDIN: u64 = 1 << 30;
 
 /// A whole file at 16 kHz, mono.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +40,8 @@ pub fn decode(path: &Path, channel: Option<u16>) -> Result<Vec<f32>, SourceError
     Ok(clip.samples)
 }
 
-/// As [`decode`], at 24 kHz as well where `is_wide`; then both are of one length.
+/// As [`decode`], at 24 kHz as well where `is_wide`; then both are of one length. `-` is standard input, which has to bring the
+/// bytes of a file.
 ///
 /// # Errors
 /// As [`decode_clip`].
@@ -44,9 +50,34 @@ pub fn decode_signal(
     channel: Option<u16>,
     is_wide: bool,
 ) -> Result<Signal, SourceError> {
-    let mut signal = Signal::from(decode(path, channel)?);
+    if path != Path::new("-") {
+        let mut signal = Signal::from(decode(path, channel)?);
+        if is_wide {
+            signal.wide = decode_at(path, channel, WIDE_RATE)?.samples;
+            signal.wide.resize(wide(signal.len()), 0.0);
+        }
+        return Ok(signal);
+    }
+    let (what, mut bytes) = ("standard input", Vec::new());
+    let mut stdin = std::io::stdin().lock().take(MAX_STDIN + 1);
+    let read = stdin.read_to_end(&mut bytes);
+    read.map_err(|e| SourceError::io(what, e))?;
+    if bytes.len() as u64 > MAX_STDIN {
+        let why = "expected a file of at most 1 GiB, found more; save it and name the file";
+        return Err(SourceError::unusable(what, why));
+    }
+    let bytes: Arc<[u8]> = bytes.into();
+    let at = |hz| {
+        let decoder = Decoder::from_bytes(what, bytes.clone())?;
+        decode_with(decoder, what.to_owned(), channel, hz)
+    };
+    let clip = at(SAMPLE_RATE)?;
+    if let Some(damage) = &clip.damage {
+        tracing::warn!(file = what, %damage, "damaged audio file");
+    }
+    let mut signal = Signal::from(clip.samples);
     if is_wide {
-        signal.wide = decode_at(path, channel, WIDE_RATE)?.samples;
+        signal.wide = at(WIDE_RATE)?.samples;
         signal.wide.resize(wide(signal.len()), 0.0);
     }
     Ok(signal)
@@ -63,8 +94,16 @@ pub fn decode_clip(path: &Path, channel: Option<u16>) -> Result<Clip, SourceErro
 
 /// The file at an output rate of `hz`.
 fn decode_at(path: &Path, channel: Option<u16>, hz: u32) -> Result<Clip, SourceError> {
-    let mut decoder = Decoder::open(path)?;
     let what = path.display().to_string();
+    decode_with(Decoder::open(path)?, what, channel, hz)
+}
+
+fn decode_with(
+    mut decoder: Decoder,
+    what: String,
+    channel: Option<u16>,
+    hz: u32,
+) -> Result<Clip, SourceError> {
     let (rate, channels) = decoder.format();
     let mut frontend = Frontend::new(&what, hz, channel);
     let limit = MAX_CLIP.as_secs() * u64::from(hz);

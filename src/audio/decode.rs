@@ -2,16 +2,17 @@
 
 use std::cell::Cell;
 use std::fs::File;
+use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{LazyLock, Once};
+use std::sync::{Arc, LazyLock, Once};
 
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::codecs::registry::CodecRegistry;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::MediaSourceStream;
+use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet as Encoded;
 
@@ -87,11 +88,27 @@ impl Decoder {
                 "expected an audio file, found an empty one; record or copy it again",
             ));
         }
-        let stream = MediaSourceStream::new(Box::new(file), Default::default());
         let mut hint = Hint::new();
         if let Some(extension) = path.extension().and_then(|e| e.to_str()) {
             hint.with_extension(extension);
         }
+        Self::of(what, Box::new(file), hint)
+    }
+
+    /// The same of a file's bytes, named `what` in messages.
+    ///
+    /// # Errors
+    /// [`SourceError::Unusable`] when it is no audio that we know.
+    pub fn from_bytes(what: &str, bytes: Arc<[u8]>) -> Result<Self, SourceError> {
+        if bytes.is_empty() {
+            let why = "expected the bytes of an audio file, found none";
+            return Err(SourceError::unusable(what, why));
+        }
+        Self::of(what.to_owned(), Box::new(Cursor::new(bytes)), Hint::new())
+    }
+
+    fn of(what: String, source: Box<dyn MediaSource>, hint: Hint) -> Result<Self, SourceError> {
+        let stream = MediaSourceStream::new(source, Default::default());
         let reader = guard(|| {
             symphonia::default::get_probe().probe(
                 &hint,

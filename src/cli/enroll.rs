@@ -13,6 +13,7 @@ use crate::store::{SpeakerStore, expiry};
 use crate::task::Scores;
 use crate::task::quality::{self, Fault};
 use crate::task::recording::Evidence;
+use crate::task::speaker::Scoring;
 
 use super::output::style;
 use super::record::{record, seconds};
@@ -184,8 +185,12 @@ fn hear(args: &Args, bench: &mut Workbench) -> Result<Heard, Failure> {
         .filter_map(|s| Some(s.utterance.as_ref()?.embedding.clone()))
         .filter(|e| !e.is_empty())
         .collect();
-    if let Some(cosine) = quality::unlikeness(&windows) {
-        let llr = bench.pack.speaker_calibration()?.llr(cosine);
+    if let Some(sides) = quality::sides(&windows) {
+        let scoring = Scoring::of(&bench.pack)?;
+        let hop_s = bench.config.window.hop_s;
+        let [a, b] =
+            sides.map(|(embedding, windows)| scoring.voice(embedding, windows as f64 * hop_s));
+        let llr = scoring.compare(&a, &b).llr;
         quality.one_voice = Some(llr);
         if llr < quality::MIN_ONE_VOICE {
             faults.push((names.clone(), Fault::Voices(llr)));

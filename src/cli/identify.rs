@@ -14,7 +14,7 @@ use super::{Analysis, Failure, Outcome, Output, verdict};
 /// Arguments of `identify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The recording: wav, flac, mp3, ogg, m4a.
+    /// The recording: wav, flac, mp3, ogg, m4a; `-`: the bytes of one on standard input.
     pub file: PathBuf,
     #[command(flatten)]
     pub analysis: Analysis,
@@ -31,12 +31,14 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         )));
     }
     let (evidence, embedding) = bench.evidence(std::slice::from_ref(&args.file))?;
-    let policy = Policy::new(&bench.config.speaker.decision);
+    let scoring = judge.matcher.scoring();
+    let policy = Policy::fixed(&bench.config.speaker.decision, scoring.calibration());
+    let voice = scoring.voice(embedding, evidence.speech_s);
     let mut ranking: Vec<(&str, f64, verdict::Part)> = judge
         .matcher
         .names()
-        .zip(judge.matcher.scores(&embedding))
-        .map(|(name, (cosine, llr))| (name, cosine, verdict::Part::new(llr, &policy)))
+        .zip(judge.matcher.scores(&voice))
+        .map(|(name, l)| (name, l.cosine, verdict::Part::new(l.llr, &policy)))
         .collect();
     ranking.sort_by(|a, b| b.2.llr.total_cmp(&a.2.llr));
     let spoof = verdict::spoof(&bench, &evidence);
@@ -44,9 +46,10 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         .first()
         .filter(|(_, _, part)| part.verdict == Verdict::Accept)
         .map(|(name, ..)| *name);
+    let fused = |llr| verdict::fused(&bench, &policy, llr, spoof);
     let all: Vec<_> = ranking
         .iter()
-        .map(|(name, cosine, part)| json!({ "name": name, "cosine": cosine, "llr": part.llr, "verdict": part.verdict }))
+        .map(|(name, cosine, part)| json!({ "name": name, "cosine": cosine, "llr": part.llr, "verdict": part.verdict, "fused": fused(part.llr) }))
         .collect();
     output.result(
         &json!({ "speaker": speaker, "speech_s": evidence.speech_s, "candidates": all, "spoof": spoof }),

@@ -1,8 +1,8 @@
 //! Words and parts of a verdict, shared by the commands that give one.
 
-use crate::publish::Verdict;
-use crate::task::Policy;
+use crate::publish::{FusedFinding, Verdict};
 use crate::task::recording::Evidence;
+use crate::task::{Fusion, Policy};
 use serde::Serialize;
 
 use super::Outcome;
@@ -52,13 +52,16 @@ pub fn spoof(bench: &Workbench, evidence: &Evidence) -> Option<Part> {
     Some(Part::new(llr, &Policy::new(&bench.config.spoof.decision)))
 }
 
-/// The one that is further from acceptance.
-pub fn weaker(a: Verdict, b: Verdict) -> Verdict {
-    match (a, b) {
-        (Verdict::Reject, _) | (_, Verdict::Reject) => Verdict::Reject,
-        (Verdict::Inconclusive, _) | (_, Verdict::Inconclusive) => Verdict::Inconclusive,
-        (Verdict::Accept, Verdict::Accept) => Verdict::Accept,
-    }
+/// Speaker and voice in one decision; `None` when detection is off.
+pub fn fused(
+    bench: &Workbench,
+    speaker: &Policy,
+    llr: f64,
+    spoof: Option<Part>,
+) -> Option<FusedFinding> {
+    let voice = Policy::new(&bench.config.spoof.decision);
+    let fusion = Fusion::new(bench.pack.fusion(), speaker, &voice);
+    Some(fusion.decide(llr, spoof?.llr))
 }
 
 /// The exit code's side of a verdict: nothing short of acceptance is success.
@@ -75,18 +78,5 @@ pub fn word(verdict: Verdict) -> &'static str {
         Verdict::Accept => "ACCEPT",
         Verdict::Reject => "REJECT",
         Verdict::Inconclusive => "INCONCLUSIVE",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chain_is_as_strong_as_its_weaker_part() {
-        use Verdict::{Accept, Inconclusive, Reject};
-        assert_eq!(weaker(Accept, Accept), Accept);
-        assert_eq!(weaker(Accept, Inconclusive), Inconclusive);
-        assert_eq!(weaker(Inconclusive, Reject), Reject);
     }
 }

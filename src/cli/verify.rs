@@ -1,10 +1,11 @@
 //! `earwitness verify`: is it who they say, and is the voice real.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use crate::store::SpeakerStore;
 use crate::task::Policy;
-use crate::task::speaker::cosine;
+use crate::task::speaker::Scoring;
 use anyhow::Context;
 use serde_json::json;
 
@@ -17,15 +18,20 @@ pub struct Args {
     /// Name of the enrolled person: letters, digits, `_` and `-`.
     #[arg(value_parser = super::analysis::name)]
     pub name: String,
-    /// The recording: wav, flac, mp3, ogg, m4a.
+    /// The recording: wav, flac, mp3, ogg, m4a; `-`: the bytes of one on standard input.
     pub file: PathBuf,
+    /// Also tell how long it took: to open the models, and from the recording to the verdict.
+    #[arg(long)]
+    pub time: bool,
     #[command(flatten)]
     pub analysis: Analysis,
 }
 
-/// Accepts only when the speaker and the voice are accepted.
+/// Accepts only when the speaker and the voice are accepted, together.
 pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
+    let started = Instant::now();
     let mut bench = Workbench::open(&args.analysis)?;
+    let opened = started.elapsed();
     let store = &bench.config.speaker.store;
     let people =
         crate::pipeline::candidates(SpeakerStore::load(&bench.config.speaker)?, &bench.pack);
@@ -36,34 +42,43 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
             store.display()
         )
     })?;
+    let scoring = Scoring::of(&bench.pack)?;
+    let begun = Instant::now();
     let (evidence, embedding) = bench.evidence(std::slice::from_ref(&args.file))?;
-    let similarity = cosine(&person.embedding, &embedding);
-    let speaker = verdict::Part::new(
-        bench.pack.speaker_calibration()?.llr(similarity),
-        &Policy::new(&bench.config.speaker.decision),
-    );
+    let claimed = scoring.voice(person.embedding, person.speech_s);
+    let likeness = scoring.compare(&claimed, &scoring.voice(embedding, evidence.speech_s));
+    let policy = Policy::fixed(&bench.config.speaker.decision, scoring.calibration());
+    let speaker = verdict::Part::new(likeness.llr, &policy);
     let spoof = verdict::spoof(&bench, &evidence);
-    let overall = verdict::weaker(
-        speaker.verdict,
-        spoof.map_or(speaker.verdict, |s| s.verdict),
-    );
-    output.result(
-        &json!({
-            "name": args.name, "verdict": overall, "speech_s": evidence.speech_s,
-            "speaker": { "cosine": similarity, "llr": speaker.llr, "verdict": speaker.verdict },
-            "spoof": spoof,
-        }),
-        || {
-            let voice = spoof.map_or("not checked".to_owned(), |s| s.voice());
-            format!(
-                "{}  {}: speaker {}, voice {} ({:.1} s of speech)",
-                verdict::word(overall),
-                args.name,
-                speaker.evidence(),
-                voice,
-                evidence.speech_s
-            )
-        },
-    )?;
+    let fused = verdict::fused(&bench, &policy, speaker.llr, spoof);
+    let overall = fused.map_or(speaker.verdict, |f| f.verdict);
+    let took = json!({ "models": opened.as_secs_f64(), "verdict": begun.elapsed().as_secs_f64() });
+    let mut record = json!({
+        "name": args.name, "verdict": overall, "speech_s": evidence.speech_s,
+        "speaker": { "cosine": likeness.cosine, "llr": speaker.llr, "verdict": speaker.verdict },
+        "spoof": spoof, "fused": fused,
+    });
+    if args.time {
+        record["seconds"] = took.clone();
+    }
+    output.result(&record, || {
+        let voice = spoof.map_or("not checked".to_owned(), |s| s.voice());
+        let mut text = format!(
+            "{}  {}: speaker {}, voice {} ({:.1} s of speech)",
+            verdict::word(overall),
+            args.name,
+            speaker.evidence(),
+            voice,
+            evidence.speech_s
+        );
+        if args.time {
+            text += &format!(
+                "\nmodels opened and proven in {:.3} s, verdict in {:.3} s",
+                opened.as_secs_f64(),
+                took["verdict"].as_f64().unwrap_or_default()
+            );
+        }
+        text
+    })?;
     Ok(verdict::outcome(overall))
 }

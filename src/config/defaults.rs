@@ -96,6 +96,8 @@ impl Default for Decision {
             // Odds of 7 to 3. Nobody is called a forgery, nor vouched for, at less: models err most on recordings unlike those
             // that they were measured on.
             margin: 0.85,
+            target_far: None,
+            target_frr: None,
         }
     }
 }

@@ -117,6 +117,11 @@ impl Positions {
         }
     }
 
+    /// Whether `key` is written, in the file or a variable.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
+    }
+
     /// A problem with `key` itself, not with its value.
     pub(super) fn problem_with_key(&self, key: &str, message: impl Into<String>) -> Problem {
         let at = self.keys.get(key).map_or(0, |position| position.key.start);

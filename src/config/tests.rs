@@ -86,11 +86,60 @@ fn shape_problems_name_line_key_and_what_is_expected() {
         (
             "[speaker.decision]\n\npriors = 0.1",
             "dir/ew.toml:3:1: `speaker.decision.priors`: unknown key `priors`, expected one of `prior`, `cost_miss`, \
-             `cost_false_accept`, `margin`",
+             `cost_false_accept`, `margin`, `target_far`, `target_frr`",
         ),
     ] {
         assert_eq!(shown(text), expected);
     }
+}
+
+#[test]
+fn an_aim_is_stated_once_and_of_speakers_only() {
+    let decision = read("[speaker.decision]\ntarget_far = 0.01\ntarget_frr = 0.05\nmargin = 1")
+        .expect("valid")
+        .speaker
+        .decision;
+    assert_eq!(
+        (decision.target_far, decision.target_frr),
+        (Some(0.01), Some(0.05))
+    );
+    for (text, at) in [
+        (
+            "[speaker.decision]\ntarget_far = 0.01\nprior = 0.5",
+            "dir/ew.toml:3:9: `speaker.decision.prior`: expected none beside `target_far`",
+        ),
+        (
+            "[speaker.decision]\ncost_miss = 2\ntarget_far = 0.01",
+            "dir/ew.toml:2:13: `speaker.decision.cost_miss`: expected none",
+        ),
+        (
+            "[speaker.decision]\ntarget_far = 0.6",
+            "dir/ew.toml:2:14: `speaker.decision.target_far`: expected a probability above 0 and at most 0.5, found 0.6",
+        ),
+        (
+            "[speaker.decision]\ntarget_far = nan",
+            "dir/ew.toml:2:14: `speaker.decision.target_far`: expected a probability",
+        ),
+        (
+            "[speaker.decision]\ntarget_frr = 0.1",
+            "dir/ew.toml:2:14: `speaker.decision.target_frr`: expected `target_far` beside it",
+        ),
+        (
+            "[spoof.decision]\ntarget_far = 0.1",
+            "dir/ew.toml:2:14: `spoof.decision.target_far`: expected none: how often",
+        ),
+    ] {
+        let shown = shown(text);
+        assert!(shown.contains(at), "{shown}");
+    }
+    let laid_over = with_variables(
+        "[speaker.decision]\nprior = 0.1",
+        &[("EARWITNESS_SPEAKER__DECISION__TARGET_FAR", "0.01")],
+    );
+    assert!(
+        laid_over.is_err(),
+        "also where the two come from different places"
+    );
 }
 
 #[test]

@@ -246,8 +246,8 @@ pub struct Sound {
     pub min_windows: u32,
 }
 
-/// A Bayes decision on a log-likelihood ratio (natural logarithm) with an inconclusive band around the threshold
-/// `ln(cost_false_accept · (1 − prior) / (cost_miss · prior))`.
+/// A decision on a log-likelihood ratio (natural logarithm): a Bayes decision with an inconclusive band around the threshold
+/// `ln(cost_false_accept · (1 − prior) / (cost_miss · prior))`, or one that keeps stated error rates (docs/decisions.md).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Decision {
@@ -263,6 +263,13 @@ pub struct Decision {
     /// Half width of the inconclusive band, in nats, ≥ 0.
     #[schemars(range(min = 0))]
     pub margin: f64,
+    /// Instead of prior and costs, of speakers only: with which probability a stranger may be accepted, inside (0, 0.5].
+    #[schemars(range(max = 0.5), extend("exclusiveMinimum" = 0))]
+    pub target_far: Option<f64>,
+    /// Beside `target_far`: with which probability the right person may be rejected, inside (0, 0.5]. Absent: as often, live; in a
+    /// recording, the inconclusive band lies below the bound of acceptance and is two margins wide.
+    #[schemars(range(max = 0.5), extend("exclusiveMinimum" = 0))]
+    pub target_frr: Option<f64>,
 }
 
 /// MQTT publishing.

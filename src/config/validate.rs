@@ -46,6 +46,8 @@ pub(super) fn problems(config: &Config, positions: &Positions) -> Vec<Problem> {
     }
     check.decision("speaker.decision", &config.speaker.decision);
     check.decision("spoof.decision", &config.spoof.decision);
+    check.rates("speaker.decision", &config.speaker.decision);
+    check.no_rates("spoof.decision", &config.spoof.decision);
     check.number("sound.on", config.sound.on, 0.01..=1.0);
     check.number("sound.off", config.sound.off, 0.0..=config.sound.on);
     check.integer(
@@ -223,6 +225,59 @@ impl Check<'_> {
                 &format!("{key}.margin"),
                 format!("expected a finite number of nats, 0 or more, found {margin}"),
             );
+        }
+    }
+
+    /// Stated error rates: in range, and nothing beside them that says the same in other words.
+    fn rates(&mut self, key: &str, decision: &Decision) {
+        for (name, rate) in [
+            ("target_far", decision.target_far),
+            ("target_frr", decision.target_frr),
+        ] {
+            if let Some(rate) = rate
+                && !(rate > 0.0 && rate <= 0.5)
+            {
+                self.fail(
+                    &format!("{key}.{name}"),
+                    format!("expected a probability above 0 and at most 0.5, found {rate}"),
+                );
+            }
+        }
+        if decision.target_far.is_none() {
+            if decision.target_frr.is_some() {
+                self.fail(
+                    &format!("{key}.target_frr"),
+                    "expected `target_far` beside it: one stated rate does not make a decision"
+                        .into(),
+                );
+            }
+            return;
+        }
+        for name in ["prior", "cost_miss", "cost_false_accept"] {
+            let given = format!("{key}.{name}");
+            if self.positions.has(&given) {
+                self.fail(
+                    &given,
+                    "expected none beside `target_far`, which states the aim by itself: leave one of them out"
+                        .into(),
+                );
+            }
+        }
+    }
+
+    /// Of forgeries no rate can be promised.
+    fn no_rates(&mut self, key: &str, decision: &Decision) {
+        for (name, rate) in [
+            ("target_far", decision.target_far),
+            ("target_frr", decision.target_frr),
+        ] {
+            if rate.is_some() {
+                self.fail(
+                    &format!("{key}.{name}"),
+                    "expected none: how often a forgery passes depends on a system that nobody knows yet; state `prior` and costs"
+                        .into(),
+                );
+            }
         }
     }
 

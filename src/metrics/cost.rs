@@ -89,6 +89,12 @@ impl SpoofCost {
         ((nontarget + spoof) / target).ln()
     }
 
+    /// The same of bona fide against spoof alone: `ln(C_spf·π_spf / (C_miss·π_tar))`.
+    pub fn spoof_threshold(&self) -> f64 {
+        let [target, _, spoof] = self.products();
+        (spoof / target).ln()
+    }
+
     /// The share of spoofs in what a false accept is expected to cost.
     pub fn spoof_share(&self) -> f64 {
         let [_, nontarget, spoof] = self.products();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::calibration::Calibration;
+use super::calibration::{Calibration, SpeakerCalibration};
 use super::error::ModelError;
 use super::manifest::unsupported;
 
@@ -20,7 +20,7 @@ pub(super) struct Speaker {
     pub file: String,
     pub sha256: String,
     pub dim: usize,
-    pub calibration: Calibration,
+    pub calibration: SpeakerCalibration,
     pub cohort: Option<Cohort>,
     #[serde(default)]
     pub accuracy: BTreeMap<String, toml::Value>,
@@ -35,6 +35,9 @@ pub(super) struct Cohort {
     pub sha256: String,
     /// Rows of the file, each `speaker.dim` little-endian f32.
     pub voices: usize,
+    /// How many of the voices that are most like a side its scores are normalised against; without it they are not, and the
+    /// calibration is of the cosine.
+    pub top: Option<usize>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

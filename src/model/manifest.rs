@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::calibration::FusionCalibration;
 use super::error::ModelError;
 use super::heads::{KnownAnswer, Probe, Sound, Speaker, Spoof, Vad};
 use super::input::Input;
@@ -36,6 +37,7 @@ pub(super) struct Manifest {
     pub encoder: Encoder,
     pub speaker: Option<Speaker>,
     pub spoof: Option<Spoof>,
+    pub fusion: Option<FusionCalibration>,
     pub vad: Vad,
     pub sound: Option<Sound>,
     #[serde(default)]
@@ -224,7 +226,16 @@ impl Manifest {
             .speaker
             .as_ref()
             .map(|s| ("speaker.dim", s.dim, 1..=4096));
-        for (key, found, range) in ranges.into_iter().chain(embedding).chain(going) {
+        let cohort = self.speaker.as_ref().and_then(|s| s.cohort.as_ref());
+        let cohort = cohort.into_iter().flat_map(|c| {
+            // A deviation takes two.
+            let top = c.top.map(|top| ("speaker.cohort.top", top, 2..=c.voices));
+            [("speaker.cohort.voices", c.voices, 1..=COHORT)]
+                .into_iter()
+                .chain(top)
+        });
+        let ranges = ranges.into_iter().chain(embedding).chain(going);
+        for (key, found, range) in ranges.chain(cohort) {
             if !range.contains(&found) {
                 return Err(unsupported(
                     path,
@@ -250,21 +261,17 @@ impl Manifest {
                 "0 to 1",
             ));
         }
-        let speaker = self.speaker.as_ref().map(|s| s.calibration);
-        let spoof = self.spoof.as_ref().map(|s| s.calibration);
-        for (key, c) in [
+        let speaker = self.speaker.as_ref().map(|s| s.calibration.check());
+        let spoof = self.spoof.as_ref().map(|s| s.calibration.check());
+        let fusion = self.fusion.as_ref().map(FusionCalibration::check);
+        for (key, checked) in [
             ("speaker.calibration", speaker),
             ("spoof.calibration", spoof),
+            ("fusion", fusion),
         ] {
-            let Some(c) = c else { continue };
-            if !(c.slope.is_finite() && c.slope > 0.0 && c.offset.is_finite()) {
-                let found = format!("slope {}, offset {}", c.slope, c.offset);
-                return Err(unsupported(
-                    path,
-                    key,
-                    found,
-                    "a finite slope > 0 and a finite offset",
-                ));
+            if let Some(Err(found)) = checked {
+                let expected = "a finite slope > 0 at every duration, a finite offset, false accepts that get rarer";
+                return Err(unsupported(path, key, found, expected));
             }
         }
         if let Some(sound) = &self.sound {
@@ -272,17 +279,6 @@ impl Manifest {
         }
         for (name, probe) in &self.probes {
             probe.check(name, path)?;
-        }
-        if let Some(cohort) = self.speaker.as_ref().and_then(|s| s.cohort.as_ref())
-            && !(1..=COHORT).contains(&cohort.voices)
-        {
-            let expected = format!("1 to {COHORT}");
-            return Err(unsupported(
-                path,
-                "speaker.cohort.voices",
-                cohort.voices,
-                expected,
-            ));
         }
         for (key, variant) in [
             ("encoder.int8.known_answer.output", &self.encoder.int8),

@@ -38,7 +38,7 @@ mod runtime;
 mod sessions;
 
 pub use batch::Tally;
-pub use calibration::Calibration;
+pub use calibration::{Calibration, DurationTerms, FusionCalibration, SpeakerCalibration};
 pub use error::ModelError;
 pub use heads::ProbeKind;
 pub use hidden::Hidden;

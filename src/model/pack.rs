@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use ndarray::Array2;
 use sha2::{Digest, Sha256};
 
-use super::calibration::Calibration;
+use super::calibration::{Calibration, FusionCalibration, SpeakerCalibration};
 use super::error::ModelError;
 use super::heads::{Probe, ProbeKind};
 use super::input::Input;
@@ -251,14 +251,24 @@ impl Pack {
         }
     }
 
-    /// From cosine to log-likelihood ratio, same person against another.
+    /// From score to log-likelihood ratio, same person against another.
     ///
     /// # Errors
     /// A pack without a speaker head.
-    pub fn speaker_calibration(&self) -> Result<Calibration, ModelError> {
+    pub fn speaker_calibration(&self) -> Result<&SpeakerCalibration, ModelError> {
         let part = Part::Speaker;
         let head = self.manifest.speaker.as_ref();
-        Ok(head.ok_or(ModelError::Absent { part })?.calibration)
+        Ok(&head.ok_or(ModelError::Absent { part })?.calibration)
+    }
+
+    /// How many voices of [`Pack::cohort`] a side is normalised against; `None`: the score is the cosine.
+    pub fn cohort_top(&self) -> Option<usize> {
+        self.manifest.speaker.as_ref()?.cohort.as_ref()?.top
+    }
+
+    /// Calibration of speaker and spoof together; a pack without takes both as they are.
+    pub fn fusion(&self) -> FusionCalibration {
+        self.manifest.fusion.unwrap_or_default()
     }
 
     /// From the spoof head's score to log-likelihood ratio, bona fide against spoof.

@@ -20,8 +20,8 @@ use crate::model::{Device, ModelError, Pack, Part};
 use crate::publish::Bus;
 use crate::store::{Enrolment, SpeakerStore, StoreError, Unusable};
 use crate::task::sound::SoundPolicy;
-use crate::task::speaker::{Candidate, Matcher};
-use crate::task::{Judge, Policy, Probe};
+use crate::task::speaker::{Candidate, Matcher, Scoring};
+use crate::task::{Fusion, Judge, Policy, Probe};
 
 pub use analyser::{Analyser, Asked, Heads, Heard};
 pub use engine::Counters;
@@ -66,6 +66,7 @@ pub fn candidates(enrolments: Vec<Enrolment>, pack: &Pack) -> Vec<Candidate> {
     let candidate = |e: Enrolment| match e.template(pack.hash(), now) {
         Ok(template) => Some(Candidate {
             embedding: template.to_vec(),
+            speech_s: e.speech_s(pack.hash(), now),
             name: e.name,
         }),
         Err(Unusable::OtherPack) => {
@@ -86,15 +87,22 @@ pub fn candidates(enrolments: Vec<Enrolment>, pack: &Pack) -> Vec<Candidate> {
     enrolments.into_iter().filter_map(candidate).collect()
 }
 
-/// The decisions that a configuration, a pack and the enrolled people imply.
-pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, StoreError> {
+/// The decisions that a configuration, a pack and the enrolled people imply, on a stream.
+pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, PipelineError> {
     let people = candidates(SpeakerStore::load(&config.speaker)?, pack);
+    // Without the head nobody is known and nothing is scored.
+    let scoring = match pack.has(Part::Speaker) {
+        true => Scoring::of(pack)?,
+        false => Scoring::default(),
+    };
+    let speaker = Policy::sequential(&config.speaker.decision);
+    let spoof = Policy::new(&config.spoof.decision);
     Ok(Judge {
-        // Without the head nobody is known and nothing is scored.
-        matcher: Matcher::new(people, pack.speaker_calibration().unwrap_or_default()),
-        speaker: Policy::new(&config.speaker.decision),
+        matcher: Matcher::new(people, scoring),
+        speaker,
+        fusion: Fusion::new(pack.fusion(), &speaker, &spoof),
         spoof_calibration: pack.spoof_calibration().unwrap_or_default(),
-        spoof: Policy::new(&config.spoof.decision),
+        spoof,
         sound: SoundPolicy::new(pack.sound_classes(), &config.sound),
         probes: probes(pack),
     })

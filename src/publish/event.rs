@@ -74,8 +74,19 @@ pub enum Body {
         since_s: f64,
         /// Accept: it is `speaker`; reject: a stranger; inconclusive: cannot tell.
         verdict: Verdict,
-        /// Smoothed log-likelihood ratio, natural logarithm; absent when nobody speaks or is enrolled.
+        /// Log-likelihood ratio of the best match among enrolled people, natural logarithm, of all that was said in this turn;
+        /// absent when nobody speaks or is enrolled.
         llr: Option<f64>,
+        /// Of a stranger: a name of this session, `unknown-1`, the same whenever this voice is heard. Never an enrolled one:
+        /// `speaker` is absent beside it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        stranger: Option<String>,
+        /// Seconds of speech behind the decision, each counted once; absent when nobody speaks.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        speech_s: Option<f64>,
+        /// Of an enrolled person: the decision on speaker and voice together; absent where detection is off.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        fused: Option<FusedFinding>,
     },
     /// Whether the voice is real changed (smoothed over windows).
     Spoof {
@@ -184,9 +195,17 @@ impl Event {
                     all.push(("spoof.llr", s.llr));
                 }
             }
-            Body::Speaker { since_s, llr, .. } => {
+            Body::Speaker {
+                since_s,
+                llr,
+                speech_s,
+                fused,
+                ..
+            } => {
                 all.push(("since_s", *since_s));
                 all.extend(llr.map(|v| ("llr", v)));
+                all.extend(speech_s.map(|v| ("speech_s", v)));
+                all.extend(fused.map(|f| ("fused.llr", f.llr)));
             }
             Body::Spoof { llr, since_s, .. } => all.extend([("llr", *llr), ("since_s", *since_s)]),
             Body::Sound {
@@ -236,6 +255,15 @@ pub struct SpeakerFinding {
     /// Calibrated log-likelihood ratio, natural logarithm.
     pub llr: f64,
     /// The decision on this window alone.
+    pub verdict: Verdict,
+}
+
+/// This person, live, against someone else or a forgery: speaker and voice in one decision.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FusedFinding {
+    /// Log-likelihood ratio, natural logarithm, at the shares of the two that the configured costs imply.
+    pub llr: f64,
+    /// The decision on it.
     pub verdict: Verdict,
 }
 

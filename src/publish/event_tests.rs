@@ -78,6 +78,12 @@ pub(crate) fn samples() -> Vec<Event> {
                 since_s: 1.5,
                 verdict: Verdict::Accept,
                 llr: Some(4.0),
+                stranger: None,
+                speech_s: Some(2.5),
+                fused: Some(FusedFinding {
+                    llr: 1.25,
+                    verdict: Verdict::Inconclusive,
+                }),
             },
         ),
         event(
@@ -88,6 +94,9 @@ pub(crate) fn samples() -> Vec<Event> {
                 since_s: 9.0,
                 verdict: Verdict::Inconclusive,
                 llr: None,
+                stranger: None,
+                speech_s: None,
+                fused: None,
             },
         ),
         event(

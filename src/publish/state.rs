@@ -26,6 +26,9 @@ pub struct StreamState {
     pub speaking: Option<bool>,
     /// Who speaks: an enrolled name.
     pub speaker: Option<String>,
+    /// Which stranger speaks: a name of this session, `unknown-1`.
+    #[serde(default)]
+    pub stranger: Option<String>,
     /// Accept: it is `speaker`; reject: a stranger; inconclusive: cannot tell. `null` while nobody speaks.
     pub speaker_verdict: Option<Verdict>,
     /// Log-likelihood ratio of the above, natural logarithm.
@@ -59,6 +62,7 @@ impl StreamState {
             source_reason: None,
             speaking: None,
             speaker: None,
+            stranger: None,
             speaker_verdict: None,
             speaker_llr: None,
             speaker_since: None,
@@ -90,7 +94,10 @@ impl StreamState {
                 since_s,
                 verdict,
                 llr,
+                stranger,
+                ..
             } => {
+                self.stranger = stranger.clone();
                 self.speaking = Some(*speaking);
                 self.speaker = speaker.clone();
                 self.speaker_verdict = speaking.then_some(*verdict);

@@ -14,6 +14,6 @@ pub mod spoof;
 mod stream;
 
 pub use decision::Policy;
-pub use fusion::fused_llr;
+pub use fusion::{Fusion, fused_llr};
 pub use probe::{Probe, findings};
 pub use stream::{Judge, Scores, StreamDecider, Utterance};

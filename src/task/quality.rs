@@ -104,11 +104,11 @@ pub fn snr_db(samples: &[f32], speech: &[bool]) -> Option<f64> {
     })
 }
 
-/// Cosine of the two most unlike groups that windows of speech fall into: of one voice near that of two recordings of it, of
-/// two voices near that of strangers. Groups by spherical two-means (Dhillon and Modha 2001), begun on both sides of the
+/// The two most unlike groups that windows of speech fall into, mean embedding and number of windows of each: of one voice
+/// nearly as alike as two recordings of it, of two voices as strangers. Groups by spherical two-means (Dhillon and Modha 2001), begun on both sides of the
 /// mean along the direction of greatest spread. `None` where there are too few windows, or one of the groups has one window
 /// only: an odd one is no second voice.
-pub fn unlikeness(embeddings: &[Vec<f32>]) -> Option<f64> {
+pub fn sides(embeddings: &[Vec<f32>]) -> Option<[(Vec<f32>, usize); 2]> {
     if embeddings.len() < ENOUGH_WINDOWS {
         return None;
     }
@@ -127,7 +127,7 @@ pub fn unlikeness(embeddings: &[Vec<f32>]) -> Option<f64> {
     if a.len() < ENOUGH_IN_GROUP || b.len() < ENOUGH_IN_GROUP {
         return None;
     }
-    Some(cosine(&centroid(&a)?, &centroid(&b)?))
+    Some([(centroid(&a)?, a.len()), (centroid(&b)?, b.len())])
 }
 
 fn groups(embeddings: &[Vec<f32>], sides: &[bool]) -> [Vec<Vec<f32>>; 2] {
@@ -266,6 +266,10 @@ mod tests {
                 centroid(&[e]).unwrap()
             })
             .collect()
+    }
+
+    fn unlikeness(embeddings: &[Vec<f32>]) -> Option<f64> {
+        sides(embeddings).map(|[(a, _), (b, _)]| cosine(&a, &b))
     }
 
     #[test]

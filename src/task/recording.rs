@@ -1,7 +1,6 @@
-//! What a whole recording says: the evidence of its windows put together.
+//! What a recording or a turn says: the evidence of its windows put together.
 
-use super::Scores;
-use super::speaker::centroid;
+use super::{Scores, Utterance};
 
 /// Evidence of one recording, or of several by the same voice.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -10,7 +9,7 @@ pub struct Evidence {
     pub speech_s: f64,
     /// Windows that were scored.
     pub windows: usize,
-    /// Mean embedding, L2 norm 1; `None` without enough speech.
+    /// Mean embedding, each window weighted by its seconds of speech, L2 norm 1; `None` without enough speech.
     pub embedding: Option<Vec<f32>>,
     /// Mean raw score of the spoof head, higher = bona fide; `None` without speech or when detection is off.
     pub genuine: Option<f64>,
@@ -19,29 +18,90 @@ pub struct Evidence {
 impl Evidence {
     /// Puts the windows of each recording together.
     pub fn of<'a>(recordings: impl IntoIterator<Item = &'a [Scores]>) -> Self {
-        let mut evidence = Self::default();
-        let mut embeddings = Vec::new();
-        let mut genuine = Vec::new();
+        let mut gathered = Gathered::default();
         for scores in recordings {
-            let mut heard_until = 0.0f64;
+            gathered.next_recording();
             for utterance in scores.iter().filter_map(|s| s.utterance.as_ref()) {
-                evidence.speech_s +=
-                    (utterance.end_s - utterance.start_s.max(heard_until)).max(0.0);
-                heard_until = heard_until.max(utterance.end_s);
-                evidence.windows += 1;
-                // Without a speaker head there is none.
-                embeddings.extend(
-                    Some(&utterance.embedding)
-                        .filter(|e| !e.is_empty())
-                        .cloned(),
-                );
-                genuine.extend(utterance.genuine.map(f64::from));
+                gathered.add(utterance);
             }
         }
-        evidence.embedding = centroid(&embeddings);
-        evidence.genuine =
-            (!genuine.is_empty()).then(|| genuine.iter().sum::<f64>() / genuine.len() as f64);
-        evidence
+        gathered.evidence()
+    }
+}
+
+/// Evidence that grows window by window. Windows overlap: each adds its embedding, but only the seconds that none before it
+/// held, so that what is known does not grow by hearing the same again.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Gathered {
+    sum: Vec<f64>,
+    speech_s: f64,
+    windows: usize,
+    genuine: (f64, usize),
+    heard_until_s: f64,
+}
+
+impl Gathered {
+    /// Takes the utterance of the next window.
+    pub fn add(&mut self, utterance: &Utterance) {
+        let Utterance {
+            start_s,
+            end_s,
+            embedding,
+            ..
+        } = utterance;
+        self.speech_s += (end_s - start_s.max(self.heard_until_s)).max(0.0);
+        self.heard_until_s = self.heard_until_s.max(*end_s);
+        self.windows += 1;
+        // Without a speaker head there is none.
+        self.sum.resize(embedding.len(), 0.0);
+        for (sum, &x) in self.sum.iter_mut().zip(embedding) {
+            *sum += (end_s - start_s) * f64::from(x);
+        }
+        if let Some(genuine) = utterance.genuine {
+            self.genuine.0 += f64::from(genuine);
+            self.genuine.1 += 1;
+        }
+    }
+
+    /// Another recording begins, on a clock of its own.
+    pub fn next_recording(&mut self) {
+        self.heard_until_s = f64::NEG_INFINITY;
+    }
+
+    /// Takes what was gathered elsewhere of the same voice.
+    pub fn merge(&mut self, other: &Self) {
+        self.sum.resize(self.sum.len().max(other.sum.len()), 0.0);
+        for (sum, x) in self.sum.iter_mut().zip(&other.sum) {
+            *sum += x;
+        }
+        self.speech_s += other.speech_s;
+        self.windows += other.windows;
+        self.genuine.0 += other.genuine.0;
+        self.genuine.1 += other.genuine.1;
+        self.heard_until_s = self.heard_until_s.max(other.heard_until_s);
+    }
+
+    /// Seconds of speech, each counted once.
+    pub fn speech_s(&self) -> f64 {
+        self.speech_s
+    }
+
+    /// Windows that were taken.
+    pub fn windows(&self) -> usize {
+        self.windows
+    }
+
+    /// All that is known so far.
+    pub fn evidence(&self) -> Evidence {
+        let norm = self.sum.iter().map(|s| s * s).sum::<f64>().sqrt();
+        let unit = || self.sum.iter().map(|s| (s / norm) as f32).collect();
+        let (genuine, scored) = self.genuine;
+        Evidence {
+            speech_s: self.speech_s,
+            windows: self.windows,
+            embedding: (norm > 0.0).then(unit),
+            genuine: (scored > 0).then(|| genuine / scored as f64),
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::model::Calibration;
 use crate::publish::{Body, SoundFinding, SpeakerFinding, SpoofFinding};
 use crate::task::sound::{SoundPolicy, SoundTracker, Sounds};
-use crate::task::speaker::{Matcher, SpeakerTracker};
+use crate::task::speaker::{Matcher, SpeakerTracker, stranger_name};
 use crate::task::spoof::SpoofTracker;
-use crate::task::{Policy, Probe, findings};
+use crate::task::{Fusion, Policy, Probe, findings};
 
 /// What the engine measured on one window. Times are seconds on the stream's clock.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,8 +54,10 @@ pub struct Utterance {
 pub struct Judge {
     /// Scores against enrolled people.
     pub matcher: Matcher,
-    /// Decision on a speaker's log-likelihood ratio.
+    /// Decision on a speaker's log-likelihood ratio, of a window and of a turn.
     pub speaker: Policy,
+    /// Decision on both heads together.
+    pub fusion: Fusion,
     /// Calibration of the spoof head.
     pub spoof_calibration: Calibration,
     /// Decision on the spoof head's log-likelihood ratio.
@@ -79,7 +81,7 @@ pub struct StreamDecider {
 impl StreamDecider {
     /// A stream about which nothing is known; `sound`: whether sounds are told apart on it.
     pub fn new(judge: Arc<Judge>, sound: bool) -> Self {
-        let speaker = SpeakerTracker::new(judge.matcher.len(), judge.speaker);
+        let speaker = SpeakerTracker::new(judge.speaker);
         let spoof = SpoofTracker::new(judge.spoof);
         let policy = judge.sound.as_ref().filter(|_| sound);
         let sound = policy.map(SoundTracker::new);
@@ -99,7 +101,9 @@ impl StreamDecider {
         match &scores.utterance {
             Some(utterance) => self.speech(utterance, &mut window, &mut changes),
             None => {
-                if let Some(turn) = self.speaker.unscored(scores.end_s, scores.speech_end_s) {
+                let scoring = self.judge.matcher.scoring();
+                let (end_s, speech_end_s) = (scores.end_s, scores.speech_end_s);
+                if let Some(turn) = self.speaker.unscored(scoring, end_s, speech_end_s) {
                     self.spoof.silence();
                     changes.push(self.turn(turn));
                 }
@@ -128,26 +132,32 @@ impl StreamDecider {
         let fresh = utterance.began && utterance.start_s > self.last_utterance_end_s;
         self.last_utterance_end_s = utterance.end_s;
 
-        let scores = self.judge.matcher.scores(&utterance.embedding);
-        window.speaker = self
-            .judge
+        let judge = self.judge.clone();
+        let length_s = utterance.end_s - utterance.start_s;
+        let voice = judge
+            .matcher
+            .scoring()
+            .voice(utterance.embedding.clone(), length_s);
+        window.speaker = judge
             .matcher
             .names()
-            .zip(&scores)
-            .max_by(|(_, (_, a)), (_, (_, b))| a.total_cmp(b))
-            .map(|(name, &(cosine, llr))| SpeakerFinding {
+            .zip(judge.matcher.scores(&voice))
+            .max_by(|(_, a), (_, b)| a.llr.total_cmp(&b.llr))
+            .map(|(name, likeness)| SpeakerFinding {
                 name: name.to_owned(),
-                cosine,
-                llr,
-                verdict: self.judge.speaker.verdict(llr),
+                cosine: likeness.cosine,
+                llr: likeness.llr,
+                verdict: judge.speaker.verdict(likeness.llr),
             });
-        let llrs: Vec<f64> = scores.iter().map(|&(_, llr)| llr).collect();
-        if let Some(turn) = self
+        let turn = self
             .speaker
-            .speech(&llrs, utterance.start_s, utterance.end_s, fresh)
-        {
-            changes.push(self.turn(turn));
-        }
+            .speech(&judge.matcher, utterance, fresh, |llr, evidence| {
+                let genuine = judge.spoof_calibration.llr(evidence.genuine?);
+                Some(judge.fusion.decide(llr, genuine))
+            });
+        changes.extend(turn.map(|turn| self.turn(turn)));
+        // Another voice may be real where the last one was not.
+        let fresh = fresh || self.speaker.has_begun();
 
         if let Some(genuine) = utterance.genuine {
             let llr = self.judge.spoof_calibration.llr(f64::from(genuine));
@@ -189,10 +199,13 @@ impl StreamDecider {
                 .speaker
                 .and_then(|i| self.judge.matcher.names().nth(i))
                 .map(str::to_owned),
+            stranger: turn.stranger.map(stranger_name),
             speaking: turn.speaking,
             since_s: turn.since_s,
             verdict: turn.verdict,
             llr: turn.llr,
+            speech_s: turn.speaking.then_some(turn.speech_s),
+            fused: turn.fused,
         }
     }
 }
@@ -207,8 +220,9 @@ struct WindowFindings {
 mod tests {
     use super::*;
     use crate::config::Decision;
+    use crate::model::SpeakerCalibration;
     use crate::publish::Verdict;
-    use crate::task::speaker::Candidate;
+    use crate::task::speaker::{Candidate, Scoring};
 
     fn decider() -> StreamDecider {
         hearing(true)
@@ -221,13 +235,16 @@ mod tests {
                 vec![Candidate {
                     name: "ann".into(),
                     embedding: vec![1.0, 0.0],
+                    speech_s: 20.0,
                 }],
-                Calibration {
+                Scoring::plain(SpeakerCalibration {
                     slope: 10.0,
                     offset: -5.0,
-                },
+                    ..SpeakerCalibration::default()
+                }),
             ),
             speaker: policy,
+            fusion: Fusion::new(Default::default(), &policy, &policy),
             spoof_calibration: Calibration {
                 slope: 1.0,
                 offset: 0.0,

@@ -75,6 +75,9 @@ pub fn speaker(sequence: u64, name: &str) -> Event {
             since_s: 1.0,
             verdict: Verdict::Accept,
             llr: Some(5.0),
+            stranger: None,
+            speech_s: None,
+            fused: None,
         },
     )
 }

@@ -1,8 +1,8 @@
-"""Clones of test speakers, for the fused verification: does it let in a forged voice that the speaker head takes for the person's?
+"""Clones of test (or dev) speakers, for the fused verification: does it let in a forged voice that the speaker head takes for the person's?
 
-Of target trials of the test list, segment b is forged: the person's own words through each copy-synthesis (what a perfect text-to-speech of that voice
+Of target trials of the list, segment b is forged: the person's own words through each copy-synthesis (what a perfect text-to-speech of that voice
 would leave to be heard), and another person's words converted (WORLD: the target's pitch range and mean spectral envelope). Writes
-`<work>/clones/list.txt` (targets, non-targets and spoofs, as `earwitness eval speaker` reads it) and the forged segments beside it. `real_or_not.txt` is
+`<work>/clones/list.txt` (with `--split dev`, on which both heads are calibrated together, `<work>/clones_dev/list.txt`) (targets, non-targets and spoofs, as `earwitness eval speaker` reads it) and the forged segments beside it. `real_or_not.txt` is
 for `earwitness eval spoof`: the segments themselves against their forgeries, by methods that the spoof head knows, of voices that it does not.
 """
 from pathlib import Path
@@ -39,10 +39,11 @@ def convert(x, like):
 def main():
     import soundfile as sf
 
-    a = arguments(__doc__, targets=160)
-    c, folder, rng = open_corpus(a), Path(a.work).resolve() / "clones", np.random.default_rng(91)
+    a = arguments(__doc__, targets=160, split="test")
+    folder = Path(a.work).resolve() / ("clones" if a.split == "test" else f"clones_{a.split}")
+    c, rng = open_corpus(a), np.random.default_rng(91)
     folder.mkdir(parents=True, exist_ok=True)
-    pairs, make, files = trials.read("test"), kinds(a.work), []
+    pairs, make, files = trials.read(a.split), kinds(a.work), []
     source, who = (lambda p: p.split("/")[1]), (lambda p: c.by_path[p]["who"])
     chosen = [t for g in sorted({source(t[0]) for t in pairs}) for t in _some(rng, [t for t in pairs if t[4] and source(t[0]) == g], a.targets // 2)]
     lines = [(*t[:4], ("nontarget", "target")[t[4]], source(t[0]), who(t[0]), who(t[2])) for t in pairs]

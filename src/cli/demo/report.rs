@@ -203,11 +203,16 @@ fn line(event: &Event) -> String {
             since_s,
             verdict,
             llr,
+            stranger,
+            ..
         } => {
             let who = match (speaking, verdict, speaker) {
                 (false, ..) => "nobody speaks".to_owned(),
                 (_, Verdict::Accept, Some(name)) => format!("{name} speaks"),
-                (_, Verdict::Reject, _) => "a stranger speaks".to_owned(),
+                (_, Verdict::Reject, _) => match stranger {
+                    Some(name) => format!("a stranger ({name}) speaks"),
+                    None => "a stranger speaks".to_owned(),
+                },
                 _ => "somebody speaks, not clear who".to_owned(),
             };
             let sure = llr.map_or(String::new(), |llr| format!(", {}", evidence(llr)));

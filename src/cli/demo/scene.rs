@@ -186,6 +186,9 @@ mod tests {
             since_s: 0.0,
             verdict,
             llr: None,
+            stranger: None,
+            speech_s: None,
+            fused: None,
         };
         event(end_s, body)
     }

@@ -12,6 +12,7 @@ use super::{Failure, Outcome, Output};
 mod figures;
 mod list;
 mod scorer;
+mod sequential;
 mod sound;
 mod sound_list;
 mod speaker;
@@ -20,6 +21,7 @@ mod speaker_score;
 mod spoof;
 mod spoof_list;
 mod spoofing;
+mod turns;
 
 impl From<list::ListError> for Failure {
     fn from(error: list::ListError) -> Self {
@@ -41,6 +43,10 @@ enum Task {
     Speaker(speaker::Args),
     /// Spoof detection: the same, and APCER of each attack, BPCER.
     Spoof(spoof::Args),
+    /// Speaker verification that decides as soon as it can: seconds of speech to a decision.
+    Sequential(sequential::Args),
+    /// Who speaks when, of enrolled people and strangers who take turns: share of speech with the wrong name.
+    Turns(turns::Args),
     /// The sound head: accuracy, macro F1, each class, confusions.
     Sound(sound::Args),
 }
@@ -50,6 +56,8 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     match args.task {
         Task::Speaker(args) => speaker::run(args, output),
         Task::Spoof(args) => spoof::run(args, output),
+        Task::Sequential(args) => sequential::run(args, output),
+        Task::Turns(args) => turns::run(args, output),
         Task::Sound(args) => sound::run(args, output),
     }
 }

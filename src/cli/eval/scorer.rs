@@ -118,13 +118,13 @@ impl Scorer {
         Ok(())
     }
 
-    /// Scores each segment that is asked for.
+    /// Scores each segment that is asked for; beside each stands how many seconds of speech were scored.
     pub fn voices(
         &mut self,
         asked: &Asked,
         paths: &list::Names,
         hearing: Hearing,
-    ) -> Result<HashMap<(usize, u64), Heard>, Failure> {
+    ) -> Result<HashMap<(usize, u64), (Heard, f64)>, Failure> {
         self.check(
             asked.iter().map(|(&(path, _), &(line, _))| (path, line)),
             paths,
@@ -139,16 +139,20 @@ impl Scorer {
             let span = span(file.1.len(), start, self.length);
             let span = span.map_err(|m| m.at(&self.list, line))?;
             let analyser = self.bench.analyser();
+            let seconds = span.len() as f64 / f64::from(SAMPLE_RATE);
             let voice = match hearing {
-                Hearing::Whole => Some(analyser.segment(&file.1.cut(span), heads)?),
+                Hearing::Whole => Some((analyser.segment(&file.1.cut(span), heads)?, seconds)),
                 Hearing::After(before) => {
                     let signal = file.1.cut_after(span, before);
-                    Some(analyser.streamed(&signal, before, heads)?)
+                    Some((analyser.streamed(&signal, before, heads)?, seconds))
                 }
-                Hearing::Spoken => analyser.utterance(file.1.cut(span))?.map(|u| Heard {
-                    embedding: Some(u.embedding),
-                    genuine: u.genuine,
-                    sounds: None,
+                Hearing::Spoken => analyser.utterance(file.1.cut(span))?.map(|u| {
+                    let heard = Heard {
+                        embedding: Some(u.embedding),
+                        genuine: u.genuine,
+                        sounds: None,
+                    };
+                    (heard, u.end_s - u.start_s)
                 }),
             };
             voices.extend(voice.map(|voice| ((path, start), voice)));

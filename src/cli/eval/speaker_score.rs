@@ -1,28 +1,36 @@
 //! Scores of speaker trials: given ones, or those of the daemon's models on the list's segments.
 
+use std::collections::HashMap;
+
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use crate::audio::SAMPLE_RATE;
 use crate::metrics::SpoofCost;
 use crate::model::Wanted;
-use crate::pipeline::{Heads, Heard};
+use crate::pipeline::Heads;
 use crate::task::fused_llr;
-use crate::task::speaker::cosine;
+use crate::task::speaker::{Scoring, Voice};
 
 use super::super::Failure;
 use super::scorer::{Asked, Hearing, Scorer};
 use super::speaker::Args;
-use super::speaker_list::{Label, SpeakerList};
+use super::speaker_list::{Label, SpeakerList, Trial};
 
 /// Which evidence a trial is scored by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Score {
     /// The speaker head alone.
     Speaker,
-    /// Both heads: this person and bona fide, against either alternative.
+    /// Both heads in one: this person and bona fide, against either alternative.
     Fused,
+    /// Both heads in a row: the speaker head's score where the spoof head accepts at the threshold that the costs imply for it alone, and
+    /// a rejection where it does not.
+    Cascade,
 }
+
+/// The score of a trial that a cascade rejects before the speaker is looked at, nats: below any other.
+const REJECTED: f64 = -1000.0;
 
 /// A log-likelihood ratio of each trial (none where a segment has no speech), and what gave them, for the report.
 pub fn score(
@@ -37,18 +45,18 @@ pub fn score(
     let by = args
         .score
         .unwrap_or(if spoofs { Score::Fused } else { Score::Speaker });
-    let fused = by == Score::Fused;
+    let both = by != Score::Speaker;
     let mut scorer = Scorer::open(
         &args.common,
         Wanted {
-            spoof: fused,
+            spoof: both,
             ..Wanted::default()
         },
     )?;
     let mut asked = Asked::new();
     for trial in &list.trials {
         // Who enrols is taken to be live: only the test segment has to prove it.
-        for (segment, spoof) in [(trial.a, false), (trial.b, fused)] {
+        for (segment, spoof) in [(trial.a, false), (trial.b, both)] {
             let heads = Heads {
                 speaker: true,
                 spoof,
@@ -70,24 +78,42 @@ pub fn score(
         _ => Hearing::Whole,
     };
     let voices = scorer.voices(&asked, &list.paths, hearing)?;
-    let speaker = scorer.bench.pack.speaker_calibration()?;
+    let pack = &scorer.bench.pack;
+    let scoring = Scoring::of(pack)?;
     // Read only of segments that the spoof head has scored.
-    let genuine = scorer.bench.pack.spoof_calibration().unwrap_or_default();
-    let share = cost.spoof_share();
-    let one = |a: &Heard, b: &Heard| {
-        let same = speaker.llr(cosine(a.embedding.as_deref()?, b.embedding.as_deref()?));
+    let genuine = pack.spoof_calibration().unwrap_or_default();
+    let (fusion, share) = (pack.fusion(), cost.spoof_share());
+    // Once a segment, however many trials name it.
+    let sides: HashMap<_, (Voice, Option<f64>)> = voices
+        .into_iter()
+        .filter_map(|(at, (heard, seconds))| {
+            let voice = scoring.voice(heard.embedding?, seconds);
+            Some((at, (voice, heard.genuine.map(f64::from))))
+        })
+        .collect();
+    let one = |t: &Trial| {
+        let (a, (b, score)) = (&sides.get(&t.a)?.0, sides.get(&t.b)?);
+        let same = scoring.compare(a, b).llr;
+        let real = || Some(genuine.llr((*score)?));
         match by {
             Score::Speaker => Some(same),
-            Score::Fused => Some(fused_llr(same, genuine.llr(f64::from(b.genuine?)), share)),
+            Score::Fused => Some(fused_llr(
+                fusion.speaker.llr(same),
+                fusion.genuine.llr(real()?),
+                share,
+            )),
+            Score::Cascade if real()? >= cost.spoof_threshold() => Some(same),
+            Score::Cascade => Some(REJECTED),
         }
     };
-    let scores = list
-        .trials
-        .iter()
-        .map(|t| one(voices.get(&t.a)?, voices.get(&t.b)?));
+    let scores = list.trials.iter().map(one).collect();
     let mut by_what = scorer.describe();
-    by_what["score"] = json!(if fused { "fused" } else { "speaker" });
+    by_what["score"] = json!(match by {
+        Score::Speaker => "speaker",
+        Score::Fused => "fused",
+        Score::Cascade => "cascade",
+    });
     by_what["spoken"] = json!(args.spoken);
     by_what["streamed_s"] = json!(args.streamed);
-    Ok((scores.collect(), by_what))
+    Ok((scores, by_what))
 }

@@ -1,6 +1,6 @@
-//! Cosine scores of an embedding against every enrolled person, calibrated.
+//! Scores of a voice against every enrolled person, and the geometry of embeddings.
 
-use crate::model::Calibration;
+use super::scoring::{Likeness, Scoring, Voice};
 
 /// An enrolled person as the matcher sees one.
 #[derive(Debug, Clone, PartialEq)]
@@ -9,47 +9,58 @@ pub struct Candidate {
     pub name: String,
     /// Embedding, L2 norm 1.
     pub embedding: Vec<f32>,
+    /// Seconds of speech behind it.
+    pub speech_s: f64,
 }
 
-/// Scores embeddings against a fixed list of candidates.
+/// Scores voices against a fixed list of candidates.
 #[derive(Debug, Clone)]
 pub struct Matcher {
-    candidates: Vec<Candidate>,
-    calibration: Calibration,
+    names: Vec<String>,
+    voices: Vec<Voice>,
+    scoring: Scoring,
 }
 
 impl Matcher {
     /// A matcher over `candidates`, whose embeddings have the dimension of those that will be scored.
-    pub fn new(candidates: Vec<Candidate>, calibration: Calibration) -> Self {
+    pub fn new(candidates: Vec<Candidate>, scoring: Scoring) -> Self {
+        let (mut names, mut voices) = (Vec::new(), Vec::new());
+        for candidate in candidates {
+            names.push(candidate.name);
+            voices.push(scoring.voice(candidate.embedding, candidate.speech_s));
+        }
         Self {
-            candidates,
-            calibration,
+            names,
+            voices,
+            scoring,
         }
     }
 
     /// The enrolled names, in the order of [`Matcher::scores`].
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.candidates.iter().map(|c| c.name.as_str())
+        self.names.iter().map(String::as_str)
     }
 
     /// How many people are enrolled.
     pub fn len(&self) -> usize {
-        self.candidates.len()
+        self.names.len()
     }
 
     /// Whether nobody is enrolled.
     pub fn is_empty(&self) -> bool {
-        self.candidates.is_empty()
+        self.names.is_empty()
     }
 
-    /// Cosine and log-likelihood ratio (nats) of `embedding` against each candidate.
-    pub fn scores(&self, embedding: &[f32]) -> Vec<(f64, f64)> {
-        self.candidates
-            .iter()
-            .map(|candidate| {
-                let cosine = cosine(&candidate.embedding, embedding);
-                (cosine, self.calibration.llr(cosine))
-            })
+    /// How voices are compared.
+    pub fn scoring(&self) -> &Scoring {
+        &self.scoring
+    }
+
+    /// `voice` against each candidate.
+    pub fn scores(&self, voice: &Voice) -> Vec<Likeness> {
+        let voices = self.voices.iter();
+        voices
+            .map(|candidate| self.scoring.compare(candidate, voice))
             .collect()
     }
 }
@@ -86,6 +97,7 @@ pub fn centroid(embeddings: &[Vec<f32>]) -> Option<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::SpeakerCalibration;
 
     #[test]
     fn cosine_is_of_the_angle_alone() {
@@ -103,24 +115,22 @@ mod tests {
 
     #[test]
     fn scores_keep_the_order_of_the_candidates() {
-        let matcher = Matcher::new(
-            vec![
-                Candidate {
-                    name: "ann".into(),
-                    embedding: vec![1.0, 0.0],
-                },
-                Candidate {
-                    name: "bob".into(),
-                    embedding: vec![0.0, 1.0],
-                },
-            ],
-            Calibration {
-                slope: 10.0,
-                offset: -5.0,
-            },
-        );
-        let scores = matcher.scores(&[1.0, 0.0]);
-        assert_eq!(scores, vec![(1.0, 5.0), (0.0, -5.0)]);
+        let person = |name: &str, embedding: [f32; 2]| Candidate {
+            name: name.into(),
+            embedding: embedding.to_vec(),
+            speech_s: 10.0,
+        };
+        let scoring = Scoring::plain(SpeakerCalibration {
+            slope: 10.0,
+            offset: -5.0,
+            ..SpeakerCalibration::default()
+        });
+        let people = vec![person("ann", [1.0, 0.0]), person("bob", [0.0, 1.0])];
+        let matcher = Matcher::new(people, scoring);
         assert_eq!(matcher.names().collect::<Vec<_>>(), ["ann", "bob"]);
+        let voice = matcher.scoring().voice(vec![0.6, 0.8], 3.0);
+        let scores = matcher.scores(&voice);
+        assert!((scores[0].llr - 1.0).abs() < 1e-6 && (scores[1].llr - 3.0).abs() < 1e-6);
+        assert!((scores[1].cosine - 0.8).abs() < 1e-7);
     }
 }

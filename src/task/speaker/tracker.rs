@@ -1,176 +1,313 @@
-//! Who speaks now: smoothed scores, and an event only when the answer changes and stays changed.
+//! Who speaks now: evidence gathers as long as one voice speaks, and an event falls when the answer changes.
 
-use crate::publish::Verdict;
-use crate::task::Policy;
-use crate::task::smooth::{Answer, CONFIRM, Running};
+use crate::publish::{FusedFinding, Verdict};
+use crate::task::recording::{Evidence, Gathered};
+use crate::task::smooth::{Answer, CONFIRM};
+use crate::task::{Policy, Utterance};
+
+use super::matcher::Matcher;
+use super::scoring::{Scoring, Voice};
+use super::strangers::Strangers;
 
 /// Seconds without speech after which nobody speaks.
 const RELEASE_S: f64 = 2.0;
 /// Seconds of speech in pieces too short to score after which it is no longer known who speaks.
 const STALE_S: f64 = 6.0;
+/// Log-likelihood ratio (nats) of one voice against two from which on a window belongs to the turn, and the same after a pause,
+/// where people take turns.
+const SAME: f64 = -0.5;
+const SAME_AFTER_PAUSE: f64 = 0.0;
+/// Below this ratio a window after a pause is another voice without confirmation: nobody else is in it.
+const OTHER_AFTER_PAUSE: f64 = -2.0;
+/// Where the first window that is unlike the turn holds a change without a pause, it lies about so long before its end, seconds.
+const CHANGE_S: f64 = 2.0;
 
 /// An answer that came to stand.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
     /// Index of the enrolled person, when accepted.
     pub speaker: Option<usize>,
+    /// Number of the stranger, when rejected: the same voice has the same number.
+    pub stranger: Option<usize>,
     /// Whether anybody speaks.
     pub speaking: bool,
     /// The decision on the best candidate.
     pub verdict: Verdict,
     /// Since when, seconds on the stream's clock.
     pub since_s: f64,
-    /// Smoothed log-likelihood ratio of the best candidate; `None` when nobody is enrolled or speaks.
+    /// Log-likelihood ratio (nats) of the best candidate, of all that was said in this turn; `None` when nobody is enrolled or
+    /// speaks.
     pub llr: Option<f64>,
+    /// Seconds of speech behind it.
+    pub speech_s: f64,
+    /// Of an accepted person, speaker and voice together; `None` where detection is off.
+    pub fused: Option<FusedFinding>,
+}
+
+/// Who it is, as far as that is decided.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Who {
+    Person(usize),
+    Stranger(usize),
+    Unclear,
+}
+
+/// Windows that are unlike the turn, until it is clear whether somebody else began to speak.
+#[derive(Debug, Clone)]
+struct Doubt {
+    first: Utterance,
+    after_pause: bool,
 }
 
 /// State of one stream.
 #[derive(Debug, Clone)]
 pub struct SpeakerTracker {
     policy: Policy,
-    running: Vec<Running>,
-    /// Who speaks, and how sure that is; nothing stands while nobody speaks.
-    answer: Answer<(Option<usize>, Verdict)>,
+    /// What was said in this turn, and its voice; `None`: nobody speaks.
+    turn: Option<(Gathered, Voice)>,
+    since_s: f64,
+    doubt: Option<Doubt>,
+    /// What was decided in this turn.
+    decided: Option<Who>,
+    /// The stranger who got a new number in this turn.
+    newcomer: Option<usize>,
+    strangers: Strangers,
+    /// Whether the standing answer is on this turn.
+    told: bool,
+    /// Who speaks, and whether it is them and live; nothing stands while nobody speaks.
+    answer: Answer<(Who, Option<Verdict>)>,
     last_speech_s: f64,
     last_scored_s: f64,
 }
 
 impl SpeakerTracker {
-    /// A tracker over as many enrolled people as each score slice will hold.
-    pub fn new(people: usize, policy: Policy) -> Self {
+    /// A tracker of a stream on which nobody has spoken.
+    pub fn new(policy: Policy) -> Self {
         Self {
             policy,
-            running: vec![Running::default(); people],
+            turn: None,
+            since_s: 0.0,
+            doubt: None,
+            decided: None,
+            newcomer: None,
+            strangers: Strangers::default(),
+            told: false,
             answer: Answer::default(),
             last_speech_s: 0.0,
             last_scored_s: 0.0,
         }
     }
 
-    /// Takes a window of speech: a log-likelihood ratio a person, the span of its utterance, and whether the utterance
-    /// is `fresh` (another person may speak than before). Returns the new answer when it changed.
-    pub fn speech(&mut self, llrs: &[f64], start_s: f64, end_s: f64, fresh: bool) -> Option<Turn> {
-        self.last_speech_s = end_s;
-        self.last_scored_s = end_s;
-        let best = self
-            .running
-            .iter_mut()
-            .zip(llrs)
-            .map(|(running, &llr)| running.add(llr, fresh))
+    /// Takes a window of speech. `fresh`: a pause came before its utterance, another person may speak than before; `fuse`
+    /// makes one decision of a person's log-likelihood ratio and the evidence on the voice. Returns the new answer when it
+    /// changed.
+    pub fn speech(
+        &mut self,
+        matcher: &Matcher,
+        utterance: &Utterance,
+        fresh: bool,
+        fuse: impl Fn(f64, &Evidence) -> Option<FusedFinding>,
+    ) -> Option<Turn> {
+        self.last_speech_s = utterance.end_s;
+        self.last_scored_s = utterance.end_s;
+        self.follow(matcher.scoring(), utterance, fresh);
+        let (gathered, voice) = self.turn.as_ref()?;
+        let (evidence, voice) = (gathered.evidence(), voice.clone());
+        let best = matcher
+            .scores(&voice)
+            .into_iter()
+            .map(|likeness| likeness.llr)
             .enumerate()
             .max_by(|(_, a), (_, b)| a.total_cmp(b));
         // Without enrolled people every voice is a stranger's.
         let verdict = best.map_or(Verdict::Reject, |(_, llr)| self.policy.verdict(llr));
-        let speaker = best.filter(|_| verdict == Verdict::Accept).map(|(i, _)| i);
-        // A clear answer after nobody spoke stands at once; replacing a standing one, or a shrug, takes confirmation.
-        let first = self.answer.standing().is_none() && verdict != Verdict::Inconclusive;
-        let since_s =
-            self.answer
-                .propose((speaker, verdict), start_s, if first { 1 } else { CONFIRM })?;
+        let who = match (verdict, best) {
+            (Verdict::Accept, Some((person, _))) => Who::Person(person),
+            (Verdict::Inconclusive, _) => self.decided.unwrap_or(Who::Unclear),
+            _ => Who::Stranger(self.stranger(matcher.scoring(), &voice)),
+        };
+        if !matches!(who, Who::Stranger(_)) {
+            self.no_newcomer();
+        }
+        // What was decided once stands while the evidence says nothing else.
+        self.decided = Some(who).filter(|who| *who != Who::Unclear);
+        let llr = match who {
+            Who::Person(person) => matcher.scores(&voice).get(person).map(|l| l.llr),
+            _ => best.map(|(_, llr)| llr),
+        };
+        let fused = match (who, llr) {
+            (Who::Person(_), Some(llr)) => fuse(llr, &evidence),
+            _ => None,
+        };
+        // The first clear answer of a turn stands at once; another one, or a shrug, takes confirmation.
+        let at_once = who != Who::Unclear && !self.told;
+        let confirm = if at_once { 1 } else { CONFIRM };
+        let answer = (who, fused.map(|f| f.verdict));
+        let stood = self.answer.propose(answer, self.since_s, confirm);
+        self.told |= self
+            .answer
+            .standing()
+            .is_some_and(|(standing, _)| *standing == who);
+        stood?;
         Some(Turn {
-            speaker,
+            speaker: match who {
+                Who::Person(person) => Some(person),
+                _ => None,
+            },
+            stranger: match who {
+                Who::Stranger(number) => Some(number),
+                _ => None,
+            },
             speaking: true,
-            verdict,
-            since_s,
-            llr: best.map(|(_, llr)| llr),
+            verdict: match who {
+                Who::Person(_) => Verdict::Accept,
+                Who::Stranger(_) => Verdict::Reject,
+                Who::Unclear => Verdict::Inconclusive,
+            },
+            since_s: self.since_s,
+            llr,
+            speech_s: evidence.speech_s,
+            fused,
         })
+    }
+
+    /// Whether the newest window began the turn: what was gathered of another voice counts no more.
+    pub fn has_begun(&self) -> bool {
+        let turn = self.turn.as_ref();
+        turn.is_some_and(|(gathered, _)| gathered.windows() == 1)
     }
 
     /// Takes a window that ends at `end_s` and holds nothing to score: silence, or speech until `speech_end_s` in pieces too
     /// short. Returns the new answer when it changed.
-    pub fn unscored(&mut self, end_s: f64, speech_end_s: Option<f64>) -> Option<Turn> {
+    pub fn unscored(
+        &mut self,
+        scoring: &Scoring,
+        end_s: f64,
+        speech_end_s: Option<f64>,
+    ) -> Option<Turn> {
         self.last_speech_s = speech_end_s.map_or(self.last_speech_s, |s| s.max(self.last_speech_s));
         let speaks = end_s - self.last_speech_s < RELEASE_S && end_s - self.last_scored_s < STALE_S;
-        if speaks || !self.answer.clear() {
+        if speaks {
             return None;
         }
-        self.running.fill(Running::default());
-        let verdict = Verdict::Inconclusive;
-        Some(Turn {
+        self.end(scoring);
+        let told = self.answer.clear();
+        told.then_some(Turn {
             speaker: None,
+            stranger: None,
             speaking: false,
-            verdict,
+            verdict: Verdict::Inconclusive,
             since_s: self.last_speech_s,
             llr: None,
+            speech_s: 0.0,
+            fused: None,
         })
     }
+
+    /// Adds the utterance to the turn, or begins another one with it.
+    fn follow(&mut self, scoring: &Scoring, utterance: &Utterance, fresh: bool) {
+        let length_s = utterance.end_s - utterance.start_s;
+        let newest = scoring.voice(utterance.embedding.clone(), length_s);
+        let llr = self
+            .turn
+            .as_ref()
+            .map(|(_, voice)| scoring.compare(voice, &newest).llr);
+        let same = if fresh { SAME_AFTER_PAUSE } else { SAME };
+        let doubt = self.doubt.take();
+        match llr {
+            None => self.begin(scoring, utterance.start_s, &[utterance]),
+            Some(llr) if llr >= same => self.gather(scoring, utterance),
+            Some(llr) => match doubt {
+                // Nobody else is heard in what follows a pause; a change without one lies inside the first window.
+                Some(doubt) if doubt.after_pause => {
+                    self.end(scoring);
+                    let since_s = doubt.first.start_s;
+                    self.begin(scoring, since_s, &[&doubt.first, utterance]);
+                }
+                Some(doubt) => {
+                    self.end(scoring);
+                    let first = &doubt.first;
+                    let since_s = first.start_s.max(first.end_s - CHANGE_S);
+                    self.begin(scoring, since_s, &[utterance]);
+                }
+                None if fresh && llr <= OTHER_AFTER_PAUSE => {
+                    self.end(scoring);
+                    self.begin(scoring, utterance.start_s, &[utterance]);
+                }
+                None => {
+                    self.doubt = Some(Doubt {
+                        first: utterance.clone(),
+                        after_pause: fresh,
+                    });
+                }
+            },
+        }
+    }
+
+    fn begin(&mut self, scoring: &Scoring, since_s: f64, utterances: &[&Utterance]) {
+        let mut gathered = Gathered::default();
+        utterances.iter().for_each(|u| gathered.add(u));
+        let voice = voice(scoring, &gathered);
+        self.turn = Some((gathered, voice));
+        self.since_s = since_s;
+        self.decided = None;
+        self.told = false;
+    }
+
+    fn gather(&mut self, scoring: &Scoring, utterance: &Utterance) {
+        if let Some((gathered, known)) = &mut self.turn {
+            gathered.add(utterance);
+            *known = voice(scoring, gathered);
+        }
+    }
+
+    /// The turn is over; of a stranger it is kept what was heard.
+    fn end(&mut self, scoring: &Scoring) {
+        if let (Some((gathered, _)), Some(Who::Stranger(number))) = (self.turn.take(), self.decided)
+        {
+            self.strangers.heard(scoring, number, &gathered);
+        }
+        self.turn = None;
+        self.doubt = None;
+        self.decided = None;
+        self.newcomer = None;
+    }
+
+    /// The number of the stranger whose turn it is. A newcomer who turns out to be somebody heard before gets that number.
+    fn stranger(&mut self, scoring: &Scoring, voice: &Voice) -> usize {
+        let standing = match self.decided {
+            Some(Who::Stranger(number)) => Some(number),
+            _ => None,
+        };
+        if standing.is_some() && self.newcomer.is_none() {
+            return standing.unwrap_or_default();
+        }
+        match (self.strangers.find(scoring, voice), standing) {
+            (Some(known), _) => {
+                self.no_newcomer();
+                known
+            }
+            (None, Some(standing)) => standing,
+            (None, None) => {
+                let number = self.strangers.next();
+                self.newcomer = Some(number);
+                number
+            }
+        }
+    }
+
+    fn no_newcomer(&mut self) {
+        if let Some(number) = self.newcomer.take() {
+            self.strangers.take_back(number);
+        }
+    }
+}
+
+fn voice(scoring: &Scoring, gathered: &Gathered) -> Voice {
+    let evidence = gathered.evidence();
+    scoring.voice(evidence.embedding.unwrap_or_default(), evidence.speech_s)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Decision;
-
-    fn tracker(people: usize) -> SpeakerTracker {
-        SpeakerTracker::new(people, Policy::new(&Decision::default()))
-    }
-
-    #[test]
-    fn a_clear_voice_is_named_at_once_and_only_once() {
-        let mut t = tracker(2);
-        let turn = t.speech(&[4.0, -4.0], 0.2, 3.0, true).unwrap();
-        assert_eq!(
-            (turn.speaker, turn.verdict, turn.since_s),
-            (Some(0), Verdict::Accept, 0.2)
-        );
-        assert_eq!(t.speech(&[5.0, -4.0], 1.0, 4.0, false), None);
-    }
-
-    #[test]
-    fn one_bad_window_changes_nothing() {
-        let mut t = tracker(2);
-        t.speech(&[6.0, -6.0], 0.0, 3.0, true).unwrap();
-        assert_eq!(t.speech(&[-8.0, -6.0], 1.0, 4.0, false), None);
-        assert_eq!(t.speech(&[6.0, -6.0], 2.0, 5.0, false), None);
-        assert_eq!(t.speech(&[6.0, -6.0], 3.0, 6.0, false), None);
-    }
-
-    #[test]
-    fn a_new_person_after_a_pause_is_named_with_the_time_of_the_first_window() {
-        let mut t = tracker(2);
-        t.speech(&[6.0, -6.0], 0.0, 3.0, true).unwrap();
-        assert_eq!(t.speech(&[-6.0, 6.0], 4.1, 6.0, true), None);
-        let turn = t.speech(&[-6.0, 6.0], 4.1, 7.0, false).unwrap();
-        assert_eq!((turn.speaker, turn.since_s), (Some(1), 4.1));
-    }
-
-    #[test]
-    fn a_stranger_is_rejected_and_silence_ends_the_turn() {
-        let mut t = tracker(1);
-        let turn = t.speech(&[-5.0], 0.0, 3.0, true).unwrap();
-        assert_eq!((turn.speaker, turn.verdict), (None, Verdict::Reject));
-        assert_eq!(t.unscored(4.0, None), None);
-        let turn = t.unscored(5.0, None).unwrap();
-        assert!(!turn.speaking);
-        assert_eq!(turn.since_s, 3.0);
-        assert_eq!(t.unscored(6.0, None), None);
-    }
-
-    #[test]
-    fn short_sentences_keep_a_turn_but_not_for_ever() {
-        let mut t = tracker(1);
-        t.speech(&[5.0], 0.0, 3.0, true).unwrap();
-        for end_s in [4.0, 5.0, 6.0, 7.0, 8.0] {
-            assert_eq!(t.unscored(end_s, Some(end_s - 0.1)), None);
-        }
-        let turn = t.unscored(9.0, Some(8.9)).unwrap();
-        assert!(!turn.speaking);
-        assert_eq!(turn.since_s, 8.9);
-    }
-
-    #[test]
-    fn doubt_needs_confirmation() {
-        let mut t = tracker(1);
-        assert_eq!(t.speech(&[0.1], 0.0, 3.0, true), None);
-        assert_eq!(
-            t.speech(&[0.1], 0.0, 4.0, false).unwrap().verdict,
-            Verdict::Inconclusive
-        );
-    }
-
-    #[test]
-    fn with_nobody_enrolled_a_voice_is_a_stranger() {
-        let turn = tracker(0).speech(&[], 0.0, 3.0, true).unwrap();
-        assert_eq!((turn.verdict, turn.llr), (Verdict::Reject, None));
-    }
-}
+#[path = "tracker_tests.rs"]
+mod tests;

@@ -132,11 +132,11 @@ def spoof_figures(c, program, work):
 
 
 def clone_figures(program, work):
-    """Verification with forged voices of the target among the trials: of the speaker head alone, and fused with the spoof head; and the spoof head alone."""
+    """Verification with forged voices of the target among the trials: of the speaker head alone, after the spoof head, and fused with it; and the spoof head alone."""
     folder = work.parent / "clones"
     r = program("spoof", folder / "real_or_not.txt", audio=folder)
     out, listed = {"seen_systems": {**brief(r["overall"]), "systems": {k: brief(v) for k, v in r["attacks"].items()}}}, folder / "list.txt"
-    for score in ("speaker", "fused"):
+    for score in ("speaker", "cascade", "fused"):
         r = program("speaker", listed, "--score", score, plot=f"clones_{score}" if score == "fused" else None)
         out[score] = r["spoofing"]
     return out

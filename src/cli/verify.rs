@@ -1,12 +1,14 @@
 //! `earwitness verify`: is it who they say, and is the voice real.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::store::SpeakerStore;
 use crate::task::Policy;
 use crate::task::speaker::Scoring;
+use crate::telemetry::Usage;
 use anyhow::Context;
+use serde::Serialize;
 use serde_json::json;
 
 use super::workbench::Workbench;
@@ -27,11 +29,53 @@ pub struct Args {
     pub analysis: Analysis,
 }
 
+/// When something began.
+struct Clock {
+    wall: Instant,
+    cpu: Option<Duration>,
+}
+
+/// How long it took.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Spent {
+    /// Seconds that passed.
+    wall: f64,
+    /// Seconds of one core that it took; `None` where the system does not tell.
+    cpu: Option<f64>,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            wall: Instant::now(),
+            cpu: Usage::now().map(|u| u.cpu),
+        }
+    }
+
+    fn spent(&self) -> Spent {
+        let cpu = Usage::now().and_then(|u| u.cpu.checked_sub(self.cpu?));
+        Spent {
+            wall: self.wall.elapsed().as_secs_f64(),
+            cpu: cpu.map(|cpu| cpu.as_secs_f64()),
+        }
+    }
+}
+
+impl std::fmt::Display for Spent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.3} s", self.wall)?;
+        match self.cpu {
+            Some(cpu) => write!(f, ", {cpu:.3} s of one core"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Accepts only when the speaker and the voice are accepted, together.
 pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
-    let started = Instant::now();
+    let started = Clock::start();
     let mut bench = Workbench::open(&args.analysis)?;
-    let opened = started.elapsed();
+    let opened = started.spent();
     let store = &bench.config.speaker.store;
     let people =
         crate::pipeline::candidates(SpeakerStore::load(&bench.config.speaker)?, &bench.pack);
@@ -43,7 +87,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         )
     })?;
     let scoring = Scoring::of(&bench.pack)?;
-    let begun = Instant::now();
+    let begun = Clock::start();
     let (evidence, embedding) = bench.evidence(std::slice::from_ref(&args.file))?;
     let claimed = scoring.voice(person.embedding, person.speech_s);
     let likeness = scoring.compare(&claimed, &scoring.voice(embedding, evidence.speech_s));
@@ -52,14 +96,14 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let spoof = verdict::spoof(&bench, &evidence);
     let fused = verdict::fused(&bench, &policy, speaker.llr, spoof);
     let overall = fused.map_or(speaker.verdict, |f| f.verdict);
-    let took = json!({ "models": opened.as_secs_f64(), "verdict": begun.elapsed().as_secs_f64() });
+    let decided = begun.spent();
     let mut record = json!({
         "name": args.name, "verdict": overall, "speech_s": evidence.speech_s,
         "speaker": { "cosine": likeness.cosine, "llr": speaker.llr, "verdict": speaker.verdict },
         "spoof": spoof, "fused": fused,
     });
     if args.time {
-        record["seconds"] = took.clone();
+        record["seconds"] = json!({ "models": opened, "verdict": decided });
     }
     output.result(&record, || {
         let voice = spoof.map_or("not checked".to_owned(), |s| s.voice());
@@ -72,11 +116,8 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
             evidence.speech_s
         );
         if args.time {
-            text += &format!(
-                "\nmodels opened and proven in {:.3} s, verdict in {:.3} s",
-                opened.as_secs_f64(),
-                took["verdict"].as_f64().unwrap_or_default()
-            );
+            text +=
+                &format!("\nmodels opened and proven: {opened}\nrecording to verdict: {decided}");
         }
         text
     })?;

@@ -48,6 +48,12 @@ impl Workbench {
         })
     }
 
+    /// The same for recordings on which people take turns.
+    pub fn following_turns(mut self) -> Self {
+        self.analyser = self.analyser.following_turns();
+        self
+    }
+
     /// A recording, mono.
     pub fn signal(&self, path: &Path) -> Result<Signal, Failure> {
         Ok(audio::decode_signal(

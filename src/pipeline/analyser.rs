@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::task::sound::Sounds;
 use crate::task::speech::{Speech, newest_utterance};
-use crate::task::{Scores, Utterance};
+use crate::task::{Newest, Scores, Utterance};
 
 use super::segmenter::{Segmenter, Window};
 
@@ -23,6 +23,9 @@ const ENCODER_HOP: usize = 2 * HOP;
 /// Below this level, dB relative to full scale, a window is silence without asking a model: 16-bit dither lies at −93,
 /// the noise floor of a cheap microphone around −70.
 const SILENCE_DBFS: f64 = -75.0;
+
+/// The end of an utterance that is embedded by itself, in frames of 20 ms: 1.5 s, about the least that tells voices apart.
+const NEWEST: usize = 75;
 
 /// Which heads score a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,8 @@ pub struct Analyser {
     min_speech: f64,
     /// Least utterance that is scored, in encoder frames.
     min_utterance: usize,
+    /// Whether the end of an utterance is embedded by itself as well.
+    follows_turns: bool,
 }
 
 /// A window to be scored.
@@ -116,6 +121,7 @@ impl Analyser {
             speech_threshold: pack.speech_threshold(),
             min_speech: window.min_speech,
             min_utterance: ((min_s * f64::from(SAMPLE_RATE)) as usize / ENCODER_HOP).max(1),
+            follows_turns: false,
         })
     }
 
@@ -124,6 +130,12 @@ impl Analyser {
         if !self.spectral.is_empty() {
             self.spectral.resize_with(threads.max(1), SpectralView::new);
         }
+        self
+    }
+
+    /// The same for a stream on which people take turns: the end of each utterance is embedded by itself as well.
+    pub fn following_turns(mut self) -> Self {
+        self.follows_turns = true;
         self
     }
 
@@ -302,6 +314,7 @@ impl Analyser {
                     end_s: clock_s(first + samples.end as u64),
                     began,
                     embedding: Vec::new(),
+                    newest: None,
                     genuine: None,
                 });
             }
@@ -320,6 +333,9 @@ impl Analyser {
                     }
                 });
             }
+            if self.follows_turns {
+                self.newest(&mut voices);
+            }
         }
         if !self.spectral.is_empty() {
             let views = spectral_views(&mut self.spectral, &spoken);
@@ -335,6 +351,36 @@ impl Analyser {
                     }
                 });
             }
+        }
+    }
+
+    /// Who spoke at the end, where the utterance is longer.
+    fn newest(&mut self, voices: &mut [&mut Work]) {
+        let mut long: Vec<(&mut Work, usize)> = voices
+            .iter_mut()
+            .filter_map(|work| {
+                let frames = work.utterance.as_ref()?.utterance.clone();
+                (frames.len() > NEWEST).then(|| (&mut **work, frames.end - NEWEST))
+            })
+            .collect();
+        let spans: Vec<Hidden> = long
+            .iter()
+            .filter_map(|(work, first)| {
+                let span = frame_s(*first)..frame_s(first + NEWEST);
+                Some(work.hidden.as_ref()?.span(span))
+            })
+            .collect();
+        let answers = self.models.embed_all(&spans.iter().collect::<Vec<_>>());
+        for ((work, first), answer) in long.iter_mut().zip(answers) {
+            let start = work.window.first_sample + (*first * ENCODER_HOP) as u64;
+            work.keep(answer, |work, embedding| {
+                if let Some(utterance) = utterance_of(work) {
+                    utterance.newest = Some(Newest {
+                        start_s: clock_s(start),
+                        embedding,
+                    });
+                }
+            });
         }
     }
 

@@ -49,11 +49,11 @@ impl Ready {
             1 => 1,
             _ => (cores / workers).max(1),
         };
-        let mut analysers = vec![first.threads(threads)];
+        let mut analysers = vec![first.threads(threads).following_turns()];
         while analysers.len() < workers {
             let execution = execution.clone();
             let next = Analyser::open(runtime, pack, execution, &config.window, wanted)?;
-            analysers.push(next.threads(threads));
+            analysers.push(next.threads(threads).following_turns());
         }
         if device.is_gpu() {
             for analyser in &mut analysers {

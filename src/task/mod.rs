@@ -16,4 +16,4 @@ mod stream;
 pub use decision::Policy;
 pub use fusion::{Fusion, fused_llr};
 pub use probe::{Probe, findings};
-pub use stream::{Judge, Scores, StreamDecider, Utterance};
+pub use stream::{Judge, Newest, Scores, StreamDecider, Utterance};

@@ -126,6 +126,7 @@ mod tests {
                 end_s,
                 began: false,
                 embedding: embedding.to_vec(),
+                newest: None,
                 genuine: Some(genuine),
             }),
         }

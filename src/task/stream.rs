@@ -45,8 +45,35 @@ pub struct Utterance {
     pub began: bool,
     /// Speaker embedding, L2 norm 1; empty where the pack has no speaker head.
     pub embedding: Vec<f32>,
+    /// The same of its end alone, where that is asked for and it is longer: who began to speak just now is not mixed with
+    /// who spoke before.
+    pub newest: Option<Newest>,
     /// Raw score of the spoof head, higher = bona fide; `None` when detection is off.
     pub genuine: Option<f32>,
+}
+
+/// The end of an utterance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Newest {
+    /// Where it starts.
+    pub start_s: f64,
+    /// Speaker embedding, L2 norm 1.
+    pub embedding: Vec<f32>,
+}
+
+impl Utterance {
+    /// Its end alone, as an utterance; all of it where nothing else is known.
+    pub fn end(&self) -> Self {
+        let Some(newest) = &self.newest else {
+            return self.clone();
+        };
+        Self {
+            start_s: newest.start_s,
+            embedding: newest.embedding.clone(),
+            newest: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// What all streams share: enrolled people, calibrations, policies.
@@ -272,6 +299,7 @@ mod tests {
                 end_s,
                 began: false,
                 embedding: embedding.to_vec(),
+                newest: None,
                 genuine: Some(genuine),
             }),
         }

@@ -87,7 +87,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         spoof: false,
         ..Wanted::default()
     };
-    let mut bench = Workbench::with(config, args.analysis.channel, wanted)?;
+    let mut bench = Workbench::with(config, args.analysis.channel, wanted)?.following_turns();
     let scoring = Scoring::of(&bench.pack)?;
     let folder = args.audio.as_deref().or(args.list.parent());
     let folder = folder.unwrap_or(Path::new("")).to_owned();

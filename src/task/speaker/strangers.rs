@@ -6,8 +6,9 @@ use super::scoring::{Scoring, Voice};
 
 /// Strangers that are remembered; one more, and who was heard least recently is forgotten.
 const MOST: usize = 8;
-/// From which log-likelihood ratio (nats) on a voice is that of a stranger who was heard before.
-const SAME: f64 = 0.0;
+/// From which log-likelihood ratio (nats) on a voice is that of a stranger who was heard before. Chosen on dev sessions: who speaks
+/// again is more likely than somebody new.
+const SAME: f64 = -1.0;
 
 /// The strangers of one stream, in the order in which they were last heard.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +90,7 @@ mod tests {
             end_s: 3.0,
             began: true,
             embedding: embedding.to_vec(),
+            newest: None,
             genuine: None,
         });
         gathered

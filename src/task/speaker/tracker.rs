@@ -13,14 +13,11 @@ use super::strangers::Strangers;
 const RELEASE_S: f64 = 2.0;
 /// Seconds of speech in pieces too short to score after which it is no longer known who speaks.
 const STALE_S: f64 = 6.0;
-/// Log-likelihood ratio (nats) of one voice against two from which on a window belongs to the turn, and the same after a pause,
-/// where people take turns.
-const SAME: f64 = -0.5;
-const SAME_AFTER_PAUSE: f64 = 0.0;
-/// Below this ratio a window after a pause is another voice without confirmation: nobody else is in it.
-const OTHER_AFTER_PAUSE: f64 = -2.0;
-/// Where the first window that is unlike the turn holds a change without a pause, it lies about so long before its end, seconds.
-const CHANGE_S: f64 = 2.0;
+/// Log-likelihood ratio (nats) of one voice against two from which on what was said last belongs to the turn. Chosen on dev
+/// sessions, as the next one.
+const SAME: f64 = 0.5;
+/// Up to which ratio it is another voice for sure; between both it takes a second window.
+const OTHER: f64 = -1.0;
 
 /// An answer that came to stand.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,13 +49,6 @@ enum Who {
     Unclear,
 }
 
-/// Windows that are unlike the turn, until it is clear whether somebody else began to speak.
-#[derive(Debug, Clone)]
-struct Doubt {
-    first: Utterance,
-    after_pause: bool,
-}
-
 /// State of one stream.
 #[derive(Debug, Clone)]
 pub struct SpeakerTracker {
@@ -66,7 +56,8 @@ pub struct SpeakerTracker {
     /// What was said in this turn, and its voice; `None`: nobody speaks.
     turn: Option<(Gathered, Voice)>,
     since_s: f64,
-    doubt: Option<Doubt>,
+    /// What is not like the turn, until it is clear whether somebody else began to speak; and whether a pause came before it.
+    doubt: Option<(Utterance, bool)>,
     /// What was decided in this turn.
     decided: Option<Who>,
     /// The stranger who got a new number in this turn.
@@ -206,44 +197,42 @@ impl SpeakerTracker {
 
     /// Adds the utterance to the turn, or begins another one with it.
     fn follow(&mut self, scoring: &Scoring, utterance: &Utterance, fresh: bool) {
-        let length_s = utterance.end_s - utterance.start_s;
-        let newest = scoring.voice(utterance.embedding.clone(), length_s);
+        let end = utterance.end();
+        let newest = scoring.voice(end.embedding.clone(), end.end_s - end.start_s);
         let llr = self
             .turn
             .as_ref()
             .map(|(_, voice)| scoring.compare(voice, &newest).llr);
-        let same = if fresh { SAME_AFTER_PAUSE } else { SAME };
+        // Right after a pause nobody else is in it; later on its beginning may be somebody else's.
+        let pure = if fresh { utterance.clone() } else { end };
         let doubt = self.doubt.take();
         match llr {
             None => self.begin(scoring, utterance.start_s, &[utterance]),
-            Some(llr) if llr >= same => self.gather(scoring, utterance),
+            // Of a turn that began inside this window only the end.
+            Some(llr) if llr >= SAME && utterance.start_s < self.since_s => {
+                self.gather(scoring, &pure);
+            }
+            Some(llr) if llr >= SAME => self.gather(scoring, utterance),
             Some(llr) => match doubt {
-                // Nobody else is heard in what follows a pause; a change without one lies inside the first window.
-                Some(doubt) if doubt.after_pause => {
+                Some((first, true)) => {
                     self.end(scoring);
-                    let since_s = doubt.first.start_s;
-                    self.begin(scoring, since_s, &[&doubt.first, utterance]);
+                    self.begin(scoring, first.start_s, &[&first, &pure]);
                 }
-                Some(doubt) => {
+                // Both voices may be in what was doubtful.
+                Some((first, false)) => {
                     self.end(scoring);
-                    let first = &doubt.first;
-                    let since_s = first.start_s.max(first.end_s - CHANGE_S);
-                    self.begin(scoring, since_s, &[utterance]);
+                    self.begin(scoring, first.start_s, &[&pure]);
                 }
-                None if fresh && llr <= OTHER_AFTER_PAUSE => {
+                None if llr <= OTHER => {
                     self.end(scoring);
-                    self.begin(scoring, utterance.start_s, &[utterance]);
+                    self.begin(scoring, pure.start_s, &[&pure]);
                 }
-                None => {
-                    self.doubt = Some(Doubt {
-                        first: utterance.clone(),
-                        after_pause: fresh,
-                    });
-                }
+                None => self.doubt = Some((pure, fresh)),
             },
         }
     }
 
+    /// A turn begins, of which this is known.
     fn begin(&mut self, scoring: &Scoring, since_s: f64, utterances: &[&Utterance]) {
         let mut gathered = Gathered::default();
         utterances.iter().for_each(|u| gathered.add(u));

@@ -38,7 +38,7 @@ impl Workbench {
     /// Opens the models of a configuration, of the heads that can be left out those that are wanted; of recordings `channel` counts, or all, mixed.
     pub fn with(config: Config, channel: Option<u16>, wanted: Wanted) -> Result<Self, Failure> {
         let runtime = Runtime::load(config.models.runtime.as_deref())?;
-        let pack = Pack::load(&config.models.pack)?.at(config.models.precision)?;
+        let pack = Pack::configured(&config.models)?;
         let analyser = Analyser::open(runtime, &pack, &config.models, &config.window, wanted)?;
         Ok(Self {
             config,

@@ -19,6 +19,7 @@ use crate::config::{self, Config};
 use crate::model::{Device, ModelError, Pack, Part};
 use crate::publish::Bus;
 use crate::store::{Enrolment, SpeakerStore, StoreError};
+use crate::task::health::HealthPolicy;
 use crate::task::sound::SoundPolicy;
 use crate::task::speaker::{Candidate, Matcher};
 use crate::task::{Judge, Policy, Probe};
@@ -90,6 +91,7 @@ pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, StoreError> {
         spoof: Policy::new(&config.spoof.decision),
         sound: SoundPolicy::new(pack.sound_classes(), &config.sound),
         probes: probes(pack),
+        health: HealthPolicy::new(&config.health, pack.health().map(|h| h.rankme_centred)),
     })
 }
 

@@ -34,7 +34,11 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn every_command_that_loads_a_pack_refuses_an_unsigned_one_and_says_what_to_do() {
     let place = place();
-    fs::write(place.path("list.txt"), "alice.wav bonafide human\nalice.wav spoof robot\n").unwrap();
+    fs::write(
+        place.path("list.txt"),
+        "alice.wav bonafide human\nalice.wav spoof robot\n",
+    )
+    .unwrap();
     for arguments in [
         &["embed", "alice.wav"][..],
         &["detect", "alice.wav"],

@@ -21,6 +21,7 @@ mod eval;
 mod hush;
 mod identify;
 mod models;
+mod neighbours;
 mod npy;
 mod outcome;
 mod output;

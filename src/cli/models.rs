@@ -9,6 +9,7 @@ use super::analysis::load;
 use super::output::{Cell, style};
 use super::{Failure, Outcome, Output};
 
+mod baseline;
 mod check;
 
 /// Arguments of `models`.
@@ -36,6 +37,9 @@ enum Action {
     /// Load a pack for real: hashes, shapes, whether each model still gives its known answer, and whether a trigger draws
     /// different voices to one point: exit code 1 if one does.
     Check(check::Args),
+    /// Measure what a pack is like on clean speech, for [encoder.health] of its pack.toml: the rank of its states, and how
+    /// scores hold among neighbours.
+    Baseline(baseline::Args),
     /// Make a pair of keys to sign packs with: NAME.key, which is secret, and NAME.pub.
     Keygen {
         /// Where to write them, without the extension.
@@ -66,6 +70,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
             )
         }
         Action::Check(asked) => check::run(&asked, config, output),
+        Action::Baseline(asked) => baseline::run(&asked, config, output),
         Action::Keygen { name } => {
             let (secret, public) = make_keys(&name)?;
             output.result(&serde_json::json!({ "key": secret, "public": public }), || {

@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::workbench::Workbench;
-use super::{Analysis, Failure, Outcome, Output, verdict};
+use super::{Analysis, Failure, Outcome, Output, neighbours, verdict};
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -19,6 +19,9 @@ pub struct Args {
     pub name: String,
     /// The recording: wav, flac, mp3, ogg, m4a.
     pub file: PathBuf,
+    /// Also ask how the scores hold under small changes, whatever they are.
+    #[arg(long)]
+    pub check_neighbours: bool,
     #[command(flatten)]
     pub analysis: Analysis,
 }
@@ -46,21 +49,36 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         speaker.verdict,
         spoof.map_or(speaker.verdict, |s| s.verdict),
     );
+    let above = speaker.llr - Policy::new(&bench.config.speaker.decision).threshold();
+    let (mut speaker_hold, mut spoof_hold) = (None, None);
+    if neighbours::is_asked(&bench, args.check_neighbours, overall, above)
+        && let Some(heard) = neighbours::of_file(&mut bench, &args.file)?
+    {
+        let calibration = bench.pack.speaker_calibration()?;
+        let policy = Policy::new(&bench.config.speaker.decision);
+        let decide = |e: &[f32]| policy.verdict(calibration.llr(cosine(&person.embedding, e)));
+        speaker_hold = heard.speaker(&bench, decide);
+        spoof_hold = heard.spoof(&bench);
+    }
+    let overall = neighbours::held(overall, &[speaker_hold.as_ref(), spoof_hold.as_ref()]);
     output.result(
         &json!({
             "name": args.name, "verdict": overall, "speech_s": evidence.speech_s,
             "speaker": { "cosine": similarity, "llr": speaker.llr, "verdict": speaker.verdict },
-            "spoof": spoof,
+            "spoof": spoof, "neighbours": { "speaker": speaker_hold, "spoof": spoof_hold },
         }),
         || {
             let voice = spoof.map_or("not checked".to_owned(), |s| s.voice());
+            let told = [("speaker", &speaker_hold), ("voice", &spoof_hold)];
+            let told = told.map(|(part, hold)| hold.as_ref().map(|h| neighbours::words(part, h)));
             format!(
-                "{}  {}: speaker {}, voice {} ({:.1} s of speech)",
+                "{}  {}: speaker {}, voice {} ({:.1} s of speech){}",
                 verdict::word(overall),
                 args.name,
                 speaker.evidence(),
                 voice,
-                evidence.speech_s
+                evidence.speech_s,
+                told.into_iter().flatten().collect::<String>()
             )
         },
     )?;

@@ -65,7 +65,12 @@ impl Workbench {
     /// Scores one recording, window by window.
     pub fn scores(&mut self, path: &Path) -> Result<Vec<Scores>, Failure> {
         let signal = self.signal(path)?;
-        Ok(self.analyser.recording(&signal, &self.config.window)?)
+        self.scores_of(&signal)
+    }
+
+    /// The same of a recording that was read.
+    pub fn scores_of(&mut self, signal: &Signal) -> Result<Vec<Scores>, Failure> {
+        Ok(self.analyser.recording(signal, &self.config.window)?)
     }
 
     /// Puts recordings of one voice together; too little speech is an error that says how much there was.

@@ -93,6 +93,7 @@ impl Default for Health {
             enabled: true,
             stuck_s: 30.0,
             rank_share: 0.5,
+            neighbours: Neighbours::Never,
         }
     }
 }

@@ -256,6 +256,23 @@ pub struct Health {
     /// The encoder counts as collapsed below this share of the effective rank that its pack states, 0 to 1.
     #[schemars(range(min = 0, max = 1))]
     pub rank_share: f64,
+    /// When verify and detect ask how an accepted score holds under small changes, 12 more runs of the models.
+    pub neighbours: Neighbours,
+}
+
+/// When the neighbourhood of a recording is looked at.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Neighbours {
+    /// Only with `--check-neighbours`.
+    #[default]
+    Never,
+    /// Where an accepted score lies less than 3 nats above its threshold.
+    Near,
+    /// With each acceptance.
+    Always,
 }
 
 /// A Bayes decision on a log-likelihood ratio (natural logarithm) with an inconclusive band around the threshold

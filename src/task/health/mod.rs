@@ -4,6 +4,7 @@
 
 mod eigen;
 pub mod measure;
+pub mod neighbours;
 pub mod rankme;
 pub mod triggers;
 mod watch;

@@ -1,4 +1,4 @@
-//! The neighbourhood of a recording, after BEYOND (arXiv 2209.00005's idea for pictures): an honest score moves little under
+//! The neighbourhood of a recording, after BEYOND ("Be Your Own Neighborhood", a detector for pictures): an honest score moves little under
 //! small changes that no listener minds, one that was searched for by an attacker falls off its narrow ridge. A detector, not a
 //! certificate: whoever knows the changes can search for a score that survives them, at the cost of a louder attack.
 
@@ -39,7 +39,7 @@ const TRANSFORMS: [Transform; 12] = [
 
 /// How many neighbours a recording has.
 pub const NEIGHBOURS: usize = TRANSFORMS.len();
-/// Which of the ordered neighbours counts as the low one: a quarter of them may lie below.
+/// Which of the ordered neighbours counts as the low one.
 const LOW: usize = NEIGHBOURS / 4;
 
 /// The `which`-th neighbour of a recording at `rate` Hz.
@@ -84,7 +84,12 @@ fn low_pass(samples: &[f32], share: f64) -> Vec<f32> {
         })
         .collect();
     let sum: f64 = taps.iter().sum();
-    let at = |n: isize| usize::try_from(n).ok().and_then(|n| samples.get(n)).copied();
+    let at = |n: isize| {
+        usize::try_from(n)
+            .ok()
+            .and_then(|n| samples.get(n))
+            .copied()
+    };
     let filtered = (0..samples.len() as isize).map(|n| {
         let value = |(tap, i): (&f64, isize)| tap * f64::from(at(n + i).unwrap_or(0.0));
         (taps.iter().zip(-half..).map(value).sum::<f64>() / sum) as f32
@@ -96,7 +101,12 @@ fn low_pass(samples: &[f32], share: f64) -> Vec<f32> {
 fn at_speed(samples: &[f32], speed: f64) -> Vec<f32> {
     let length = (samples.len() as f64 / speed) as usize;
     let half = 16isize;
-    let at = |n: isize| usize::try_from(n).ok().and_then(|n| samples.get(n)).copied();
+    let at = |n: isize| {
+        usize::try_from(n)
+            .ok()
+            .and_then(|n| samples.get(n))
+            .copied()
+    };
     let value = |n: usize| {
         let place = n as f64 * speed;
         let (whole, part) = (place.floor() as isize, place.fract());
@@ -115,6 +125,13 @@ fn sinc(x: f64) -> f64 {
     if x.abs() < 1e-9 { 1.0 } else { x.sin() / x }
 }
 
+/// The low one of the neighbours' values: a quarter of them may lie below.
+pub fn low(values: &[f64]) -> Option<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(LOW.min(values.len().checked_sub(1)?)).copied()
+}
+
 /// How one score holds among its neighbours.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Hold {
@@ -128,17 +145,20 @@ pub struct Hold {
     pub suspicious: Option<bool>,
 }
 
+/// Fewer neighbours than this share with the same verdict are an accident, not a voice.
+const KEEP: f64 = 0.5;
+
 impl Hold {
+    /// Whether an acceptance does not hold.
+    pub fn falls(&self) -> bool {
+        self.suspicious == Some(true) || self.keep < KEEP
+    }
+
     /// From what each neighbour says: its likeness and its verdict. `least`: what honest recordings keep, if known. Without a
     /// neighbour there is nothing to say.
-    pub fn of(
-        verdict: Verdict,
-        neighbours: &[(f64, Verdict)],
-        least: Option<f64>,
-    ) -> Option<Self> {
-        let mut values: Vec<f64> = neighbours.iter().map(|(value, _)| *value).collect();
-        values.sort_by(f64::total_cmp);
-        let low = *values.get(LOW.min(values.len().checked_sub(1)?))?;
+    pub fn of(verdict: Verdict, neighbours: &[(f64, Verdict)], least: Option<f64>) -> Option<Self> {
+        let values: Vec<f64> = neighbours.iter().map(|(value, _)| *value).collect();
+        let low = low(&values)?;
         let same = neighbours.iter().filter(|(_, v)| *v == verdict).count();
         Some(Self {
             low,
@@ -180,7 +200,12 @@ mod tests {
             (0..8_000).map(wave).collect()
         };
         let passed = |hz| energy(&low_pass(&tone(hz), 7_000.0 / 16_000.0)) / energy(&tone(hz));
-        assert!(passed(7_800.0) < 0.02 && passed(3_000.0) > 0.98, "{} {}", passed(7_800.0), passed(3_000.0));
+        assert!(
+            passed(7_800.0) < 0.02 && passed(3_000.0) > 0.98,
+            "{} {}",
+            passed(7_800.0),
+            passed(3_000.0)
+        );
         // 1 % faster is 1 % higher.
         let fast = at_speed(&tone(1_000.0), 1.01);
         let expected = tone(1_010.0);
@@ -188,7 +213,11 @@ mod tests {
         let apart: Vec<f32> = middle.clone().map(|i| fast[i] - expected[i]).collect();
         assert!(energy(&apart) / energy(&expected[middle]) < 1e-4);
         for x in [-1.0, -0.3, 0.0, 0.001, 0.9] {
-            assert!((mu_law(x) - x).abs() < 0.03 * x.abs() + 1e-4, "{x}: {}", mu_law(x));
+            assert!(
+                (mu_law(x) - x).abs() < 0.03 * x.abs() + 1e-4,
+                "{x}: {}",
+                mu_law(x)
+            );
         }
     }
 
@@ -197,13 +226,19 @@ mod tests {
         use Verdict::{Accept, Reject};
         let all = |value| vec![(value, Accept); NEIGHBOURS];
         let hold = Hold::of(Accept, &all(0.9), Some(0.5)).unwrap();
-        assert_eq!((hold.low, hold.keep, hold.suspicious), (0.9, 1.0, Some(false)));
+        assert_eq!(
+            (hold.low, hold.keep, hold.suspicious),
+            (0.9, 1.0, Some(false))
+        );
         let mut few = all(0.9);
         few[..3].fill((0.1, Reject));
         let hold = Hold::of(Accept, &few, Some(0.5)).unwrap();
         assert_eq!((hold.low, hold.keep), (0.9, 0.75));
         few[3] = (0.2, Reject);
-        assert_eq!(Hold::of(Accept, &few, Some(0.5)).unwrap().suspicious, Some(true));
+        assert_eq!(
+            Hold::of(Accept, &few, Some(0.5)).unwrap().suspicious,
+            Some(true)
+        );
         assert_eq!(Hold::of(Accept, &[], None), None);
     }
 }

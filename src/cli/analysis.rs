@@ -16,6 +16,9 @@ pub struct Analysis {
     /// Folder of the model pack; overrides the configuration.
     #[arg(long, value_name = "FOLDER")]
     pub pack: Option<PathBuf>,
+    /// Use the pack even if nobody vouches for it whom the configuration trusts.
+    #[arg(long)]
+    pub allow_unsigned: bool,
     /// Seconds a window, 1 to 10; overrides the configuration.
     #[arg(long, value_name = "SECONDS")]
     pub window: Option<f64>,
@@ -37,6 +40,7 @@ impl Analysis {
         if let Some(pack) = &self.pack {
             config.models.pack.clone_from(pack);
         }
+        config.models.allow_unsigned |= self.allow_unsigned;
         let window = &mut config.window;
         if let Some(length) = self.window {
             if !(1.0..=10.0).contains(&length) {

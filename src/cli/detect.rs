@@ -7,13 +7,16 @@ use anyhow::{Context, anyhow};
 use serde_json::json;
 
 use super::workbench::Workbench;
-use super::{Analysis, Failure, Outcome, Output, verdict};
+use super::{Analysis, Failure, Outcome, Output, neighbours, verdict};
 
 /// Arguments of `detect`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The recording: wav, flac, mp3, ogg, m4a.
     pub file: PathBuf,
+    /// Also ask how the score holds under small changes, whatever it is.
+    #[arg(long)]
+    pub check_neighbours: bool,
     #[command(flatten)]
     pub analysis: Analysis,
 }
@@ -47,12 +50,21 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
             args.file.display()
         )
     })?;
+    let above = overall.llr - policy.threshold();
+    let hold = match neighbours::is_asked(&bench, args.check_neighbours, overall.verdict, above) {
+        true => neighbours::of_file(&mut bench, &args.file)?.and_then(|h| h.spoof(&bench)),
+        false => None,
+    };
+    let overall = verdict::Part {
+        verdict: neighbours::held(overall.verdict, &[hold.as_ref()]),
+        ..overall
+    };
     let timeline: Vec<_> = windows
         .iter()
         .map(|(start, end, part)| json!({ "start_s": start, "end_s": end, "llr": part.llr, "verdict": part.verdict }))
         .collect();
     output.result(
-        &json!({ "verdict": overall.verdict, "llr": overall.llr, "speech_s": evidence.speech_s, "windows": timeline }),
+        &json!({ "verdict": overall.verdict, "llr": overall.llr, "speech_s": evidence.speech_s, "windows": timeline, "neighbours": hold }),
         || {
             let mut lines = vec![format!(
                 "{}  voice {} ({:.1} s of speech)",
@@ -60,6 +72,9 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
                 overall.voice(),
                 evidence.speech_s
             )];
+            if let Some(hold) = &hold {
+                lines[0] += &neighbours::words("voice", hold);
+            }
             lines.extend(windows.iter().map(|(start, end, part)| format!("  {start:>7.1} –{end:>6.1} s  {}", part.voice())));
             lines.join("\n")
         },

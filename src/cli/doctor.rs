@@ -93,7 +93,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
 /// Runtime library, pack, and the two together on the configured provider.
 fn models_checks(config: &Config) -> Vec<Check> {
     let runtime = Runtime::load(config.models.runtime.as_deref());
-    let pack = Pack::load(&config.models.pack).and_then(|p| p.at(config.models.precision));
+    let pack = Pack::configured(&config.models);
     let mut checks = vec![
         match &runtime {
             Ok(runtime) => Check::new(

@@ -22,6 +22,7 @@ mod forget;
 mod hush;
 mod identify;
 mod models;
+mod neighbours;
 mod npy;
 mod outcome;
 mod output;

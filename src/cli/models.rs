@@ -1,13 +1,16 @@
-//! `models`: the model packs on this machine.
+//! `models`: the model packs on this machine, and who vouches for them.
 
 use std::path::{Path, PathBuf};
 
 use crate::config;
-use crate::model::{Models, Pack, Runtime};
+use crate::model::{Models, Origin, Pack, Runtime, Trust, make_keys, sign};
 
 use super::analysis::load;
 use super::output::{Cell, style};
 use super::{Failure, Outcome, Output};
+
+mod baseline;
+mod check;
 
 /// Arguments of `models`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +20,9 @@ pub struct Args {
     /// Configuration that names pack, runtime and provider.
     #[arg(short, long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
+    /// Use the pack even if nobody vouches for it whom the configuration trusts.
+    #[arg(long, global = true)]
+    allow_unsigned: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -28,44 +34,72 @@ enum Action {
         /// Folder of the pack; without it the configured one.
         pack: Option<PathBuf>,
     },
-    /// Load a pack for real: hashes, shapes, and whether each model still gives its known answer.
-    Check {
-        /// Folder of the pack; without it the configured one.
-        pack: Option<PathBuf>,
+    /// Load a pack for real: hashes, shapes, whether each model still gives its known answer, and whether a trigger draws
+    /// different voices to one point: exit code 1 if one does.
+    Check(check::Args),
+    /// Measure what a pack is like on clean speech, for [encoder.health] of its pack.toml: the rank of its states, and how
+    /// scores hold among neighbours.
+    Baseline(baseline::Args),
+    /// Make a pair of keys to sign packs with: NAME.key, which is secret, and NAME.pub.
+    Keygen {
+        /// Where to write them, without the extension.
+        name: PathBuf,
+    },
+    /// Sign a pack: writes pack.toml.sig into its folder.
+    Sign {
+        /// Folder of the pack.
+        pack: PathBuf,
+        /// The secret key, a PEM file.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
     },
 }
 
-/// Does one of the three.
+/// Does one of them.
 pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
-    let config = load(args.config.as_deref())?.models;
+    let mut config = load(args.config.as_deref())?;
+    config.models.allow_unsigned |= args.allow_unsigned;
     match args.action {
-        Action::List => list(&config.pack, output),
-        Action::Show { pack } => show(&Pack::load(&pack.unwrap_or(config.pack))?, output),
-        Action::Check { pack } => {
-            let pack = Pack::load(pack.as_deref().unwrap_or(&config.pack))?;
-            let runtime = Runtime::load(config.runtime.as_deref())?;
-            let (mut device, mut refused) = (String::new(), Vec::new());
-            for precision in pack.precisions() {
-                let pack = pack.clone().at(precision)?;
-                (device, refused) = provider_in_use(runtime, &pack, &config)?;
-            }
-            if output.is_json() {
-                output.record(&serde_json::json!({
-                    "pack": pack.name(), "version": pack.version(), "valid": true, "provider": device,
-                    "refused": refused,
-                }))?;
-            } else {
-                let good = style::GOOD;
-                output.line(format_args!(
-                    "{} {}: {good}ok{good:#}, {} models give their known answers on {device}",
-                    pack.name(),
-                    pack.version(),
-                    pack.parts().len()
-                ))?;
-            }
+        Action::List => list(&config.models, output),
+        Action::Show { pack } => {
+            let folder = pack.unwrap_or(config.models.pack.clone());
+            show(
+                &Pack::load(&folder)?,
+                &vouched(&config.models, &folder)?,
+                output,
+            )
+        }
+        Action::Check(asked) => check::run(&asked, config, output),
+        Action::Baseline(asked) => baseline::run(&asked, config, output),
+        Action::Keygen { name } => {
+            let (secret, public) = make_keys(&name)?;
+            output.result(&serde_json::json!({ "key": secret, "public": public }), || {
+                format!(
+                    "{}: keep it secret, it signs your packs\n{}: others name it in models.trusted_keys",
+                    secret.display(),
+                    public.display()
+                )
+            })?;
+            Ok(Outcome::Success)
+        }
+        Action::Sign { pack, key } => {
+            let signature = sign(&pack, &key)?;
+            output.result(&serde_json::json!({ "signature": signature }), || {
+                format!("{}: signed", signature.display())
+            })?;
             Ok(Outcome::Success)
         }
     }
+}
+
+/// Who vouches for a pack, in words.
+fn vouched(models: &config::Models, folder: &Path) -> Result<String, Failure> {
+    let manifest = std::fs::read(folder.join("pack.toml")).unwrap_or_default();
+    Ok(match Trust::of(models)?.origin(folder, &manifest) {
+        Origin::BuiltIn => "this program was built with it".to_owned(),
+        Origin::Signed { key } => format!("signed, as {} says", key.display()),
+        Origin::Nobody(reason) => format!("nobody: {reason}"),
+    })
 }
 
 /// Opens every model once, which checks its known answer, and tells where they really run, and why on nothing better.
@@ -78,8 +112,8 @@ pub(super) fn provider_in_use(
     Ok((models.provider().to_string(), models.refused().to_vec()))
 }
 
-fn list(configured: &Path, output: &Output) -> Result<Outcome, Failure> {
-    let folder = match configured.parent() {
+fn list(models: &config::Models, output: &Output) -> Result<Outcome, Failure> {
+    let folder = match models.pack.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
@@ -95,9 +129,10 @@ fn list(configured: &Path, output: &Output) -> Result<Outcome, Failure> {
     for folder in &folders {
         // A damaged pack is a row too: it is what one wants to see in a list.
         let pack = Pack::load(folder);
+        let vouched = vouched(models, folder)?;
         if output.is_json() {
             output.record(&match &pack {
-                Ok(pack) => record(pack, folder),
+                Ok(pack) => record(pack, folder, &vouched),
                 Err(error) => serde_json::json!({ "folder": folder, "error": error.to_string() }),
             })?;
         }
@@ -108,6 +143,7 @@ fn list(configured: &Path, output: &Output) -> Result<Outcome, Failure> {
                 Cell::new(pack.version()),
                 Cell::new(pack.licence()),
                 Cell::styled("files ok", style::GOOD),
+                Cell::new(vouched),
             ],
             Err(error) => vec![
                 Cell::new(folder.display()),
@@ -115,6 +151,7 @@ fn list(configured: &Path, output: &Output) -> Result<Outcome, Failure> {
                 Cell::new(""),
                 Cell::new(""),
                 Cell::styled(error, style::BAD),
+                Cell::new(""),
             ],
         });
     }
@@ -122,19 +159,30 @@ fn list(configured: &Path, output: &Output) -> Result<Outcome, Failure> {
         if rows.is_empty() {
             output.line(format_args!("no pack in {}", folder.display()))?;
         } else {
-            output.table(&["folder", "name", "version", "licence", "state"], &rows)?;
+            output.table(
+                &[
+                    "folder",
+                    "name",
+                    "version",
+                    "licence",
+                    "state",
+                    "vouched for by",
+                ],
+                &rows,
+            )?;
         }
     }
     Ok(Outcome::Success)
 }
 
-fn record(pack: &Pack, folder: &Path) -> serde_json::Value {
+fn record(pack: &Pack, folder: &Path, vouched: &str) -> serde_json::Value {
     serde_json::json!({
         "folder": folder, "name": pack.name(), "version": pack.version(), "licence": pack.licence(), "hash": pack.hash(),
+        "vouched": vouched,
     })
 }
 
-fn show(pack: &Pack, output: &Output) -> Result<Outcome, Failure> {
+fn show(pack: &Pack, vouched: &str, output: &Output) -> Result<Outcome, Failure> {
     let files: Vec<_> = pack
         .parts()
         .into_iter()
@@ -154,6 +202,7 @@ fn show(pack: &Pack, output: &Output) -> Result<Outcome, Failure> {
             "name": pack.name(), "version": pack.version(), "licence": pack.licence(), "description": pack.description(),
             "data": pack.data(), "hash": pack.hash(), "window_samples": pack.window_samples(),
             "embedding_dim": pack.embedding_dim(), "sound_classes": pack.sound_classes(), "sha256": files, "accuracy": accuracy,
+            "vouched": vouched,
         }))?;
         return Ok(Outcome::Success);
     }
@@ -167,6 +216,7 @@ fn show(pack: &Pack, output: &Output) -> Result<Outcome, Failure> {
         ("licence", pack.licence()),
         ("what", pack.description()),
         ("data", pack.data()),
+        ("vouched", vouched),
     ] {
         if !text.is_empty() {
             output.line(format_args!(

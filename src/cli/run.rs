@@ -42,7 +42,7 @@ pub fn run(args: Args, _output: &Output) -> Result<Outcome, Failure> {
         )));
     }
     let runtime = Runtime::load(config.models.runtime.as_deref())?;
-    let pack = Pack::load(&config.models.pack)?.at(config.models.precision)?;
+    let pack = Pack::configured(&config.models)?;
     let ready = Ready::open(&config, runtime, &pack)?;
     let bus = Arc::new(bus(&config, &workbench::info(&pack, &ready))?);
     // Before any thread starts, so that no signal is missed.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::workbench::Workbench;
-use super::{Analysis, Failure, Outcome, Output, verdict};
+use super::{Analysis, Failure, Outcome, Output, neighbours, verdict};
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,9 @@ pub struct Args {
     /// Also tell how long it took: to open the models, and from the recording to the verdict.
     #[arg(long)]
     pub time: bool,
+    /// Also ask how the scores hold under small changes, whatever they are.
+    #[arg(long)]
+    pub check_neighbours: bool,
     #[command(flatten)]
     pub analysis: Analysis,
 }
@@ -97,23 +100,39 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let fused = verdict::fused(&bench, &policy, speaker.llr, spoof);
     let overall = fused.map_or(speaker.verdict, |f| f.verdict);
     let decided = begun.spent();
+    let above = speaker.llr - policy.threshold();
+    let (mut speaker_hold, mut spoof_hold) = (None, None);
+    if neighbours::is_asked(&bench, args.check_neighbours, overall, above)
+        && let Some(heard) = neighbours::of_file(&mut bench, &args.file)?
+    {
+        let decide = |e: &[f32]| {
+            let voice = scoring.voice(e.to_vec(), evidence.speech_s);
+            policy.verdict(scoring.compare(&claimed, &voice).llr)
+        };
+        speaker_hold = heard.speaker(&bench, decide);
+        spoof_hold = heard.spoof(&bench);
+    }
+    let overall = neighbours::held(overall, &[speaker_hold.as_ref(), spoof_hold.as_ref()]);
     let mut record = json!({
         "name": args.name, "verdict": overall, "speech_s": evidence.speech_s,
         "speaker": { "cosine": likeness.cosine, "llr": speaker.llr, "verdict": speaker.verdict },
-        "spoof": spoof, "fused": fused,
+        "spoof": spoof, "fused": fused, "neighbours": { "speaker": speaker_hold, "spoof": spoof_hold },
     });
     if args.time {
         record["seconds"] = json!({ "models": opened, "verdict": decided });
     }
     output.result(&record, || {
         let voice = spoof.map_or("not checked".to_owned(), |s| s.voice());
+        let told = [("speaker", &speaker_hold), ("voice", &spoof_hold)];
+        let told = told.map(|(part, hold)| hold.as_ref().map(|h| neighbours::words(part, h)));
         let mut text = format!(
-            "{}  {}: speaker {}, voice {} ({:.1} s of speech)",
+            "{}  {}: speaker {}, voice {} ({:.1} s of speech){}",
             verdict::word(overall),
             args.name,
             speaker.evidence(),
             voice,
-            evidence.speech_s
+            evidence.speech_s,
+            told.into_iter().flatten().collect::<String>()
         );
         if args.time {
             text +=

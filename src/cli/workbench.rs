@@ -38,7 +38,7 @@ impl Workbench {
     /// Opens the models of a configuration, of the heads that can be left out those that are wanted; of recordings `channel` counts, or all, mixed.
     pub fn with(config: Config, channel: Option<u16>, wanted: Wanted) -> Result<Self, Failure> {
         let runtime = Runtime::load(config.models.runtime.as_deref())?;
-        let pack = Pack::load(&config.models.pack)?.at(config.models.precision)?;
+        let pack = Pack::configured(&config.models)?;
         let analyser = Analyser::open(runtime, &pack, &config.models, &config.window, wanted)?;
         Ok(Self {
             config,
@@ -71,7 +71,12 @@ impl Workbench {
     /// Scores one recording, window by window.
     pub fn scores(&mut self, path: &Path) -> Result<Vec<Scores>, Failure> {
         let signal = self.signal(path)?;
-        Ok(self.analyser.recording(&signal, &self.config.window)?)
+        self.scores_of(&signal)
+    }
+
+    /// The same of a recording that was read.
+    pub fn scores_of(&mut self, signal: &Signal) -> Result<Vec<Scores>, Failure> {
+        Ok(self.analyser.recording(signal, &self.config.window)?)
     }
 
     /// Puts recordings of one voice together; too little speech is an error that says how much there was.

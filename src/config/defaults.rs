@@ -12,6 +12,7 @@ impl Default for Config {
             speaker: Speaker::default(),
             spoof: Spoof::default(),
             sound: Sound::default(),
+            health: Health::default(),
             mqtt: None,
             jsonl: None,
         }
@@ -22,6 +23,8 @@ impl Default for Models {
     fn default() -> Self {
         Self {
             pack: "models/default".into(),
+            trusted_keys: Vec::new(),
+            allow_unsigned: false,
             runtime: None,
             provider: Provider::Cpu,
             device_id: 0,
@@ -83,6 +86,17 @@ impl Default for Sound {
             on: 0.6,
             off: 0.4,
             min_windows: 2,
+        }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            stuck_s: 30.0,
+            rank_share: 0.5,
+            neighbours: Neighbours::Never,
         }
     }
 }

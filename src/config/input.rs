@@ -163,7 +163,8 @@ pub(super) fn paths_of(config: &mut Config) -> impl Iterator<Item = &mut PathBuf
         .into_iter()
         .flatten()
     });
-    let engines = config.models.engine_cache.iter_mut();
+    let models = config.models.engine_cache.iter_mut();
+    let models = models.chain(&mut config.models.trusted_keys);
     let jsonl = config
         .jsonl
         .iter_mut()
@@ -182,7 +183,7 @@ pub(super) fn paths_of(config: &mut Config) -> impl Iterator<Item = &mut PathBuf
         .chain(config.models.runtime.as_mut())
         .chain(files)
         .chain(mqtt)
-        .chain(engines)
+        .chain(models)
         .chain(jsonl)
 }
 

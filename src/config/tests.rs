@@ -61,7 +61,7 @@ fn shape_problems_name_line_key_and_what_is_expected() {
         (
             "node = 'a'\nnoed = 'b'\n",
             "dir/ew.toml:2:1: `noed`: unknown key `noed`, expected one of `node`, `models`, `stream`, `window`, `speaker`, \
-             `spoof`, `sound`, `mqtt`, `jsonl`",
+             `spoof`, `sound`, `health`, `mqtt`, `jsonl`",
         ),
         (
             "[window]\n  hop = 1\n",

@@ -31,6 +31,9 @@ pub struct Config {
     /// What else is heard.
     #[serde(default)]
     pub sound: Sound,
+    /// Whether what is heard and what hears it are in order.
+    #[serde(default)]
+    pub health: Health,
     /// MQTT; absent: not published there.
     #[serde(default)]
     pub mqtt: Option<Mqtt>,
@@ -45,6 +48,11 @@ pub struct Config {
 pub struct Models {
     /// Folder of the model pack.
     pub pack: PathBuf,
+    /// Public keys (PEM files) of those whose packs are loaded; the pack that the program was built with needs none
+    /// (docs/pack.md).
+    pub trusted_keys: Vec<PathBuf>,
+    /// Whether a pack is loaded that nobody vouches for, with a warning. Whoever made it decides what is heard.
+    pub allow_unsigned: bool,
     /// The ONNX Runtime shared library; empty: `EARWITNESS_ORT`, then `.deps/`, then the system's.
     pub runtime: Option<PathBuf>,
     /// Where the models run.
@@ -244,6 +252,37 @@ pub struct Sound {
     /// Windows running that must agree before it counts, 1 to 100.
     #[schemars(range(min = 1, max = 100))]
     pub min_windows: u32,
+}
+
+/// Whether what is heard and what hears it are in order (docs/health.md).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Health {
+    /// Whether streams and the encoder are watched.
+    pub enabled: bool,
+    /// Seconds of samples that stand still or repeat until a microphone counts as stuck, 1 to 3600.
+    #[schemars(range(min = 1, max = 3600))]
+    pub stuck_s: f64,
+    /// The encoder counts as collapsed below this share of the effective rank that its pack states, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub rank_share: f64,
+    /// When verify and detect ask how an accepted score holds under small changes, 12 more runs of the models.
+    pub neighbours: Neighbours,
+}
+
+/// When the neighbourhood of a recording is looked at.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Neighbours {
+    /// Only with `--check-neighbours`.
+    #[default]
+    Never,
+    /// Where an accepted score lies less than 3 nats above its threshold.
+    Near,
+    /// With each acceptance.
+    Always,
 }
 
 /// A decision on a log-likelihood ratio (natural logarithm): a Bayes decision with an inconclusive band around the threshold

@@ -55,6 +55,8 @@ pub(super) fn problems(config: &Config, positions: &Positions) -> Vec<Problem> {
         config.sound.min_windows as usize,
         1..=100,
     );
+    check.number("health.stuck_s", config.health.stuck_s, 1.0..=3_600.0);
+    check.number("health.rank_share", config.health.rank_share, 0.0..=1.0);
     if let Some(mqtt) = &config.mqtt {
         check.mqtt(mqtt);
     }

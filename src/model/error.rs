@@ -73,6 +73,34 @@ pub enum ModelError {
         /// Of the bytes.
         found: String,
     },
+    /// Nobody vouches for a pack.
+    #[error(
+        "the pack in {folder} is refused: {reason}; name its maker's public key in models.trusted_keys, sign it if it is your own (earwitness models keygen, earwitness models sign), or allow it with --allow-unsigned or models.allow_unsigned = true"
+    )]
+    Untrusted {
+        /// Of the pack.
+        folder: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A file that should hold a key.
+    #[error(
+        "{path} is no usable key: {reason}; earwitness models keygen makes a pair, and so does openssl genpkey -algorithm ed25519"
+    )]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What was expected.
+        reason: String,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's word.
+        source: std::io::Error,
+    },
     /// There is no runtime library.
     #[error(
         "no ONNX Runtime library: looked at {}; run the project's set-up, or name the library in EARWITNESS_ORT or `models.runtime`",

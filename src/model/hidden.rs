@@ -94,6 +94,16 @@ impl Hidden {
         Ok(all.slice_move(s![self.item, .., self.vectors.clone(), ..]))
     }
 
+    /// Whether they can be viewed without being fetched from a GPU.
+    pub fn is_at_hand(&self) -> bool {
+        self.states.is_at_hand()
+    }
+
+    /// Vectors that stand for a second.
+    pub fn vectors_a_second(&self) -> f64 {
+        self.rate * self.tokens as f64
+    }
+
     /// Layers, vectors, values a vector.
     pub fn shape(&self) -> [usize; 3] {
         let [_, layers, _, dim] = self.states.shape;

@@ -84,6 +84,21 @@ pub(super) struct Encoder {
     pub stream: Option<Going>,
     pub int8: Option<Variant>,
     pub fp16: Option<Variant>,
+    pub health: Option<Health>,
+}
+
+/// What the pack is like on clean speech, to tell when it is not; see `docs/health.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// Effective rank of sketches of hidden states, as they are.
+    pub rankme: f64,
+    /// Without their mean.
+    pub rankme_centred: f64,
+    /// What honest recordings keep of their embedding among their neighbours: 5 % have a lower low quantile of the cosine.
+    pub speaker_neighbours: Option<f64>,
+    /// And of their log-likelihood ratio of a genuine voice: 5 % have a lower low quantile of how it moves, nats.
+    pub spoof_neighbours: Option<f64>,
 }
 
 /// How an encoder goes on where a stream's last window ended; see `docs/pack.md`.
@@ -243,6 +258,27 @@ impl Manifest {
                     found,
                     format!("{} to {}", range.start(), range.end()),
                 ));
+            }
+        }
+        if let Some(health) = self.encoder.health {
+            for (key, rank) in [
+                ("encoder.health.rankme", health.rankme),
+                ("encoder.health.rankme_centred", health.rankme_centred),
+            ] {
+                if !(1.0..=1e4).contains(&rank) {
+                    return Err(unsupported(path, key, rank, "1 to 10000"));
+                }
+            }
+            for (key, least) in [
+                (
+                    "encoder.health.speaker_neighbours",
+                    health.speaker_neighbours,
+                ),
+                ("encoder.health.spoof_neighbours", health.spoof_neighbours),
+            ] {
+                if let Some(least) = least.filter(|l| !(-1e3..=1e3).contains(l)) {
+                    return Err(unsupported(path, key, least, "-1000 to 1000"));
+                }
             }
         }
         if let Some(stream) = &self.encoder.stream {

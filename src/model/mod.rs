@@ -3,6 +3,7 @@
 //! ```text
 //! Runtime::load(path)            the shared library, once a process
 //! Pack::load(dir)                manifest checked, every file's hash checked
+//! Pack::configured(&models)      the same, if somebody vouches for it whom the configuration trusts
 //! Models::open(rt, &pack, p)     one set of single-thread sessions, owned by one engine worker
 //!   .speech(fbank)    [T, 80]         -> [T/2]             probability a 20 ms frame
 //!   .hear(stretch)    samples, fbank  -> [layers, vectors, dim], from whatever this encoder reads
@@ -36,6 +37,7 @@ mod place;
 mod prove;
 mod runtime;
 mod sessions;
+mod trust;
 
 pub use batch::Tally;
 pub use calibration::{Calibration, DurationTerms, FusionCalibration, SpeakerCalibration};
@@ -43,8 +45,11 @@ pub use error::ModelError;
 pub use heads::ProbeKind;
 pub use hidden::Hidden;
 pub use input::{Input, Stretch};
+pub use manifest::Health;
 pub use memory::{Memory, Moment};
+pub use onnx::check_onnx;
 pub use pack::{Accuracy, Pack, Part};
 pub use place::{Device, Execution};
 pub use runtime::Runtime;
 pub use sessions::{Models, Wanted};
+pub use trust::{Origin, SIGNATURE, Trust, make_keys, sign};

@@ -6,7 +6,7 @@ use ort::value::{Outlet, Tensor, TensorElementType, ValueType};
 
 use super::cut::{host, take};
 use super::error::ModelError;
-use super::onnx;
+use super::onnx::check_onnx;
 use super::pack::Part;
 use super::place::Place;
 use super::runtime::{Runtime, chain};
@@ -50,7 +50,7 @@ impl Net {
     ) -> Result<Self, ModelError> {
         let part = contract.part;
         let refused = |reason: String| ModelError::Refused { part, reason };
-        onnx::check(bytes).map_err(refused)?;
+        check_onnx(bytes).map_err(refused)?;
         let session = commit(runtime, bytes, place, part)?;
         check_ports(part, "inputs", &ports(session.inputs()), &contract.inputs)?;
         let optional = session.overridable_initializers();

@@ -12,7 +12,7 @@ use super::calibration::{Calibration, FusionCalibration, SpeakerCalibration};
 use super::error::ModelError;
 use super::heads::{Probe, ProbeKind};
 use super::input::Input;
-use super::manifest::Manifest;
+use super::manifest::{Health, Manifest};
 use crate::config::Precision;
 
 /// The largest model file that is loaded, bytes: more does not fit into one protobuf message, which an ONNX file is.
@@ -71,8 +71,17 @@ pub struct Pack {
 }
 
 impl Pack {
-    /// Reads `pack.toml` in `folder` and checks the contract and every file's hash. Reads all files once.
+    /// Reads `pack.toml` in `folder` and checks the contract and every file's hash. Reads all files once. Says nothing of who
+    /// made it: [`Pack::trusted`] does.
     pub fn load(folder: &Path) -> Result<Self, ModelError> {
+        Self::load_if(folder, |_| Ok(()))
+    }
+
+    /// The same of a manifest whose bytes `passes`.
+    pub(super) fn load_if(
+        folder: &Path,
+        passes: impl FnOnce(&[u8]) -> Result<(), ModelError>,
+    ) -> Result<Self, ModelError> {
         let path = folder.join("pack.toml");
         let text = std::fs::metadata(&path)
             .and_then(|m| match m.len() {
@@ -82,6 +91,7 @@ impl Pack {
                 ))),
             })
             .map_err(|source| read_error(&path, source))?;
+        passes(text.as_bytes())?;
         let manifest = Manifest::parse(&text, &path)?;
         let hash = binding_hash(&manifest);
         let pack = Self {
@@ -284,6 +294,11 @@ impl Pack {
     /// From which probability on a 20 ms frame counts as speech.
     pub fn speech_threshold(&self) -> f32 {
         self.manifest.vad.threshold
+    }
+
+    /// What it is like on clean speech; none where nobody measured that.
+    pub fn health(&self) -> Option<Health> {
+        self.manifest.encoder.health
     }
 
     /// Everything that was measured, in the order of [`Pack::parts`]; a probe's measures carry its name.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use ndarray::Array2;
+use ndarray::{Array2, s};
 
 use crate::audio::{Level, SAMPLE_RATE, Signal};
 use crate::config;
@@ -12,6 +12,7 @@ use crate::model::{
     Device, Execution, Hidden, Memory, ModelError, Models, Moment, Pack, Runtime, Stretch, Tally,
     Wanted,
 };
+use crate::task::health::measure::{Measured, Meter, bands};
 use crate::task::sound::Sounds;
 use crate::task::speech::{Speech, newest_utterance};
 use crate::task::{Newest, Scores, Utterance};
@@ -61,6 +62,7 @@ pub struct Analyser {
     min_utterance: usize,
     /// Whether the end of an utterance is embedded by itself as well.
     follows_turns: bool,
+    meter: Meter,
 }
 
 /// A window to be scored.
@@ -122,6 +124,7 @@ impl Analyser {
             min_speech: window.min_speech,
             min_utterance: ((min_s * f64::from(SAMPLE_RATE)) as usize / ENCODER_HOP).max(1),
             follows_turns: false,
+            meter: Meter::new(),
         })
     }
 
@@ -203,6 +206,11 @@ impl Analyser {
             hidden: None,
         });
         let mut works: Vec<Work> = begin.collect();
+        for work in &mut works {
+            if let Ok(scores) = &mut work.scores {
+                scores.health.is_stuck = self.meter.is_stuck(work.window.newest());
+            }
+        }
         let is_audible = |work: &Work| {
             let level = work.scores.as_ref().map_or(f64::MIN, |s| s.level_dbfs);
             // What is no number is not silent: the models refuse it, and that is counted.
@@ -305,10 +313,23 @@ impl Analyser {
             };
             let frames = speech.utterance.clone();
             spans.push(hidden.span(frame_s(frames.start)..frame_s(frames.end)));
+            let new = fresh(&frames, work.window);
+            let bands = bands(work.window.fbank.slice(s![2 * new.start..2 * new.end, ..]));
+            // On a GPU the states stay there: they are not fetched for this.
+            let states = match hidden.is_at_hand() && !new.is_empty() {
+                true => hidden
+                    .span(frame_s(new.start)..frame_s(new.end))
+                    .view()
+                    .ok()
+                    .map(|states| self.meter.sketch(states, hidden.vectors_a_second())),
+                false => None,
+            };
             let began = speech.began;
             let samples = work.spoken().unwrap_or_default();
             let first = work.window.first_sample;
             if let Ok(scores) = &mut work.scores {
+                scores.health.bands = bands;
+                scores.health.states = states.unwrap_or_default();
                 scores.utterance = Some(Utterance {
                     start_s: clock_s(first + samples.start as u64),
                     end_s: clock_s(first + samples.end as u64),
@@ -432,8 +453,8 @@ impl Analyser {
         self.heard(&hidden, &signal.samples[before.min(signal.len())..], heads)
     }
 
-    /// What the heads say.
-    fn heard(
+    /// What the heads say of hidden states, and of the samples that they were made of.
+    pub fn heard(
         &mut self,
         hidden: &Hidden,
         samples: &[f32],
@@ -532,7 +553,16 @@ fn unheard(window: &Window) -> Scores {
         speech_end_s: None,
         sounds: None,
         probes: Vec::new(),
+        health: Measured::default(),
     }
+}
+
+/// Of these frames of 20 ms the ones that no earlier window held.
+fn fresh(frames: &Range<usize>, window: &Window) -> Range<usize> {
+    let old = window.signal.len().saturating_sub(window.new_samples);
+    let most = window.fbank.nrows() / 2;
+    let end = frames.end.min(most);
+    frames.start.max(old.div_ceil(ENCODER_HOP)).min(end)..end
 }
 
 fn utterance_of<'a>(work: &'a mut Work) -> Option<&'a mut Utterance> {

@@ -19,6 +19,7 @@ use crate::config::{self, Config};
 use crate::model::{Device, ModelError, Pack, Part};
 use crate::publish::Bus;
 use crate::store::{Enrolment, SpeakerStore, StoreError, Unusable};
+use crate::task::health::HealthPolicy;
 use crate::task::sound::SoundPolicy;
 use crate::task::speaker::{Candidate, Matcher, Scoring};
 use crate::task::{Fusion, Judge, Policy, Probe};
@@ -105,6 +106,7 @@ pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, PipelineError> {
         spoof,
         sound: SoundPolicy::new(pack.sound_classes(), &config.sound),
         probes: probes(pack),
+        health: HealthPolicy::new(&config.health, pack.health().map(|h| h.rankme_centred)),
     })
 }
 

@@ -33,6 +33,12 @@ impl Window {
         self.first_sample + self.signal.len() as u64
     }
 
+    /// Its audio that no earlier window held.
+    pub fn newest(&self) -> &[f32] {
+        let samples = &self.signal.samples;
+        &samples[samples.len().saturating_sub(self.new_samples)..]
+    }
+
     /// Where it lies.
     pub fn moment(&self) -> Moment {
         Moment {

@@ -108,6 +108,20 @@ pub enum Body {
         /// Since when, seconds on the stream's clock.
         since_s: f64,
     },
+    /// The health of the stream, or of what hears it, changed.
+    Health {
+        /// What of it.
+        part: HealthPart,
+        /// Whether it is in order now.
+        ok: bool,
+        /// What was measured. Microphone: seconds without movement, 0 when it moves; band: where speech ends, Hz; encoder: share
+        /// of the pack's effective rank.
+        value: f64,
+        /// What it was held against, in the same unit. Band: the widest so far.
+        expected: f64,
+        /// Since when, seconds on the stream's clock.
+        since_s: f64,
+    },
     /// Audio or windows were lost.
     Gap {
         /// Lost samples at 16 kHz.
@@ -213,6 +227,16 @@ impl Event {
                 since_s,
                 ..
             } => all.extend([("probability", *probability), ("since_s", *since_s)]),
+            Body::Health {
+                value,
+                expected,
+                since_s,
+                ..
+            } => all.extend([
+                ("value", *value),
+                ("expected", *expected),
+                ("since_s", *since_s),
+            ]),
             Body::Gap { .. } | Body::Source { .. } => {}
         }
         all
@@ -227,6 +251,7 @@ impl Body {
             Body::Speaker { .. } => "speaker",
             Body::Spoof { .. } => "spoof",
             Body::Sound { .. } => "sound",
+            Body::Health { .. } => "health",
             Body::Gap { .. } => "gap",
             Body::Source { .. } => "source",
         }
@@ -294,6 +319,20 @@ pub struct ProbeFinding {
     pub label: String,
     /// Its probability, 0 to 1, or the quantity that it names.
     pub value: f64,
+}
+
+/// Whose health.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthPart {
+    /// The frequencies that reach us: a codec or a line that cuts more off than before.
+    Band,
+    /// The encoder: its hidden states use few dimensions.
+    Encoder,
+    /// The microphone or its driver: the samples stand still or repeat.
+    Microphone,
 }
 
 /// Where audio or windows were lost.

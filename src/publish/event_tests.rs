@@ -141,6 +141,36 @@ pub(crate) fn samples() -> Vec<Event> {
                 since_s: 4.5,
             },
         ),
+        event(
+            11,
+            Body::Health {
+                part: HealthPart::Microphone,
+                ok: false,
+                value: 31.0,
+                expected: 30.0,
+                since_s: 2.5,
+            },
+        ),
+        event(
+            12,
+            Body::Health {
+                part: HealthPart::Band,
+                ok: false,
+                value: 3_700.0,
+                expected: 7_400.0,
+                since_s: 3.5,
+            },
+        ),
+        event(
+            13,
+            Body::Health {
+                part: HealthPart::Microphone,
+                ok: true,
+                value: 0.0,
+                expected: 30.0,
+                since_s: 4.5,
+            },
+        ),
     ]
 }
 

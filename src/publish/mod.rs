@@ -13,8 +13,8 @@ pub mod time;
 
 pub use bus::{Bus, Counters, Inbox, QUEUE, Sink, SinkError};
 pub use event::{
-    Body, EncodeError, Event, EventId, FusedFinding, GapReason, ProbeFinding, SCHEMA, SoundFinding,
-    SourceState, SpeakerFinding, SpoofFinding, Verdict,
+    Body, EncodeError, Event, EventId, FusedFinding, GapReason, HealthPart, ProbeFinding, SCHEMA,
+    SoundFinding, SourceState, SpeakerFinding, SpoofFinding, Verdict,
 };
 pub use jsonl::{Jsonl, JsonlError};
 pub use state::StreamState;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::event::{Body, Event, EventId, SCHEMA, SourceState, Verdict};
+use super::event::{Body, Event, EventId, HealthPart, SCHEMA, SourceState, Verdict};
 use super::time::rfc3339_millis;
 
 /// The retained message of one stream. Every field is always present; `null` means: not known or does not apply.
@@ -44,6 +44,9 @@ pub struct StreamState {
     /// Classes of sounds that are heard now, in alphabetical order.
     #[serde(default)]
     pub sounds: Vec<String>,
+    /// What is out of order now, in alphabetical order.
+    #[serde(default)]
+    pub unhealthy: Vec<HealthPart>,
     /// Samples (at 16 kHz) lost in this epoch.
     pub lost_samples: u64,
     /// When the last event that is told here was made; windows are not.
@@ -70,6 +73,7 @@ impl StreamState {
             spoof_llr: None,
             spoof_since: None,
             sounds: Vec::new(),
+            unhealthy: Vec::new(),
             lost_samples: 0,
             last_event: String::new(),
         }
@@ -117,6 +121,13 @@ impl StreamState {
                 (Err(at), true) => self.sounds.insert(at, class.clone()),
                 (Ok(at), false) => {
                     self.sounds.remove(at);
+                }
+                _ => {}
+            },
+            Body::Health { part, ok, .. } => match (self.unhealthy.binary_search(part), ok) {
+                (Err(at), false) => self.unhealthy.insert(at, *part),
+                (Ok(at), true) => {
+                    self.unhealthy.remove(at);
                 }
                 _ => {}
             },
@@ -186,6 +197,7 @@ pub(crate) mod tests {
                 .all(|(i, changed)| *changed != window(i))
         );
         assert_eq!(state.sounds, ["dog_bark"]);
+        assert_eq!(state.unhealthy, [HealthPart::Band]);
         assert_eq!(state.source, Some(SourceState::Down));
         assert_eq!((state.speaking, state.speaker_verdict), (Some(false), None));
         assert_eq!(state.spoof_verdict, Some(Verdict::Reject));

@@ -1,8 +1,9 @@
 //! What is decided from scores: calibration and verdicts, which part of a window is speech, who speaks, whether the
-//! voice is real, smoothing over time and state changes. No inference and no sockets live here.
+//! voice is real, smoothing over time and state changes, and whether all that is in order. No inference and no sockets live here.
 
 pub mod decision;
 mod fusion;
+pub mod health;
 mod probe;
 pub mod quality;
 pub mod recording;

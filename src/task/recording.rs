@@ -121,6 +121,7 @@ mod tests {
             speech_end_s: None,
             sounds: None,
             probes: Vec::new(),
+            health: Default::default(),
             utterance: Some(Utterance {
                 start_s,
                 end_s,

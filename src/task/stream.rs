@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::model::Calibration;
 use crate::publish::{Body, SoundFinding, SpeakerFinding, SpoofFinding};
+use crate::task::health::{HealthPolicy, HealthTracker, Measured};
 use crate::task::sound::{SoundPolicy, SoundTracker, Sounds};
 use crate::task::speaker::{Matcher, SpeakerTracker, stranger_name};
 use crate::task::spoof::SpoofTracker;
@@ -32,6 +33,8 @@ pub struct Scores {
     pub sounds: Option<Sounds>,
     /// Outputs of each of the pack's probes; none where it has none, below the silence floor, and where nobody asks.
     pub probes: Vec<Vec<f32>>,
+    /// What it says of the health of the stream and of the encoder.
+    pub health: Measured,
 }
 
 /// A scored utterance (or the part of one that the window holds).
@@ -93,6 +96,8 @@ pub struct Judge {
     pub sound: Option<SoundPolicy>,
     /// The pack's probes.
     pub probes: Vec<Probe>,
+    /// When something is out of order; `None` where nothing is watched.
+    pub health: Option<HealthPolicy>,
 }
 
 /// Decision state of one stream.
@@ -102,6 +107,7 @@ pub struct StreamDecider {
     speaker: SpeakerTracker,
     spoof: SpoofTracker,
     sound: Option<SoundTracker>,
+    health: Option<HealthTracker>,
     last_utterance_end_s: f64,
 }
 
@@ -112,11 +118,13 @@ impl StreamDecider {
         let spoof = SpoofTracker::new(judge.spoof);
         let policy = judge.sound.as_ref().filter(|_| sound);
         let sound = policy.map(SoundTracker::new);
+        let health = judge.health.map(HealthTracker::new);
         Self {
             judge,
             speaker,
             spoof,
             sound,
+            health,
             last_utterance_end_s: f64::NEG_INFINITY,
         }
     }
@@ -137,6 +145,10 @@ impl StreamDecider {
             }
         }
         let heard = self.sound(scores, &mut changes);
+        if let Some(health) = &mut self.health {
+            let found = health.window(scores.new_s, scores.end_s, &scores.health);
+            changes.extend(found.into_iter().map(Body::from));
+        }
         let mut bodies = vec![Body::Window {
             level_dbfs: scores.level_dbfs,
             clipped: scores.clipped,
@@ -279,6 +291,7 @@ mod tests {
             spoof: policy,
             sound: SoundPolicy::new(&["music".into(), "rain".into()], &Default::default()),
             probes: Vec::new(),
+            health: None,
         });
         StreamDecider::new(judge, sound)
     }
@@ -294,6 +307,7 @@ mod tests {
             speech_end_s: None,
             sounds: None,
             probes: Vec::new(),
+            health: Measured::default(),
             utterance: utterance.map(|(embedding, genuine)| Utterance {
                 start_s: end_s - 3.0,
                 end_s,

@@ -107,7 +107,7 @@ def run(a):
             "held_out_windows": int(kept.ok.sum()) - len(kept.rows("train")), "left_out_files": len(bad)}
     attach.write(a, encoder, head, labels, calibration, {"figures": figures, "training": training, "data": data})
     print("\n".join(f"{k}: {v}" for k, v in figures.items()))
-    print(f"{a.out} is ready; check it with: earwitness models check {a.out}")
+    print(f"{a.out} is ready; check it with: earwitness models check --allow-unsigned {a.out}")
     return figures
 
 

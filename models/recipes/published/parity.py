@@ -64,7 +64,7 @@ def ask(program, folder, rate, x, hidden):
         return None, f"{program} is not built"
     clip, states = folder.parent / "clip.wav", folder.parent / "states.npy"
     soundfile.write(clip, np.round(x * 32768).astype(np.int16), rate, subtype="PCM_16")
-    r = subprocess.run([program, "embed", "--pack", folder, "--states", states, clip], capture_output=True, text=True)
+    r = subprocess.run([program, "embed", "--pack", folder, "--allow-unsigned", "--states", states, clip], capture_output=True, text=True)
     if r.returncode:
         return None, r.stderr.strip()[-300:]
     return export.difference(np.load(states), hidden), ""

@@ -166,7 +166,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let bench = Bench {
         args: &args,
         runtime: Runtime::load(config.models.runtime.as_deref())?,
-        pack: Pack::load(&config.models.pack)?.at(config.models.precision)?,
+        pack: Pack::configured(&config.models)?,
         config,
     };
     let mut results = Map::new();

@@ -57,7 +57,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let config = config(&args, &folder.0, port);
 
     let runtime = Runtime::load(None)?;
-    let pack = Pack::load(&config.models.pack)?.at(config.models.precision)?;
+    let pack = Pack::configured(&config.models)?;
     let people = enrol(&args.scene, &scene, &config, runtime, &pack)?;
     let mut report = Report::new(&scene, output);
     report.head(&people, &pack, runtime, port, args.speed)?;

@@ -12,7 +12,9 @@ use crate::cli::{Failure, Output};
 use crate::model::{Pack, Runtime};
 use crate::percentile::percentile;
 use crate::pipeline::Counters;
-use crate::publish::{Body, Event, SourceState, SpeakerFinding, SpoofFinding, Verdict, time};
+use crate::publish::{
+    Body, Event, HealthPart, SourceState, SpeakerFinding, SpoofFinding, Verdict, time,
+};
 
 use super::listener::Arrival;
 use super::scene::{Grade, Heard, Scene, Segment, Voice};
@@ -235,6 +237,23 @@ fn line(event: &Event) -> String {
         } => {
             let what = if *on { "is heard" } else { "is over" };
             news(format!("{class} {what} since {since_s:.1} s"))
+        }
+        Body::Health {
+            part,
+            ok,
+            value,
+            since_s,
+            ..
+        } => {
+            let what = match (part, ok) {
+                (HealthPart::Microphone, false) => "the microphone stands still".to_owned(),
+                (HealthPart::Microphone, true) => "the microphone moves again".to_owned(),
+                (HealthPart::Band, false) => format!("the line ends at {value:.0} Hz now"),
+                (HealthPart::Band, true) => format!("the line reaches {value:.0} Hz again"),
+                (HealthPart::Encoder, false) => "the encoder has collapsed".to_owned(),
+                (HealthPart::Encoder, true) => "the encoder is in order again".to_owned(),
+            };
+            news(format!("{what} since {since_s:.1} s"))
         }
         Body::Gap { samples, .. } => {
             format!(

@@ -79,6 +79,9 @@ pub struct Common {
     /// The model pack; overrides the configuration.
     #[arg(long, value_name = "FOLDER")]
     pub pack: Option<PathBuf>,
+    /// Use the pack even if nobody vouches for it whom the configuration trusts.
+    #[arg(long)]
+    pub allow_unsigned: bool,
     /// Configuration whose models count; without it the defaults and EARWITNESS_…__… variables.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,

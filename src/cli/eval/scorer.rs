@@ -55,6 +55,7 @@ impl Scorer {
         if let Some(pack) = &common.pack {
             config.models.pack.clone_from(pack);
         }
+        config.models.allow_unsigned |= common.allow_unsigned;
         let bench = Workbench::with(config, common.channel, wanted)?;
         let length = match common.seconds {
             None => bench.pack.window_samples(),

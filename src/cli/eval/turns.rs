@@ -186,6 +186,7 @@ fn hear(
         spoof,
         sound: None,
         probes: Vec::new(),
+        health: None,
     };
     let mut decider = StreamDecider::new(Arc::new(judge), false);
     let mut told = Vec::new();

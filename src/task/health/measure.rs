@@ -1,0 +1,214 @@
+//! What is measured on each window for the health of its stream: on the samples whether a microphone still moves, on the
+//! log-mel frames where the speech ends in frequency, on the hidden states a sketch of what the encoder says.
+
+use ndarray::{ArrayView2, ArrayView3};
+use realfft::RealFftPlanner;
+
+use crate::audio::SAMPLE_RATE;
+use crate::dsp::MELS;
+
+/// Values of a sketch.
+pub const SKETCH: usize = 64;
+/// Seconds of hidden states that make one.
+const STATE_S: f64 = 0.1;
+/// Lags at which samples may repeat: a driver's buffer of 4 ms to 0.4 s.
+const LAGS: std::ops::Range<usize> = 64..6400;
+/// Correlation with themselves from which on samples repeat: what differs lies 40 dB below. Speech and music stay far below.
+const REPEATS: f64 = 0.9999;
+/// Less than this is the last bit of a converter, not a room.
+const STILL: f32 = 1.0 / 32_768.0;
+
+/// What one window says of its stream's health.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Measured {
+    /// Its new samples do not move, or repeat.
+    pub is_stuck: bool,
+    /// Mean energy of each log-mel band over the new frames of speech, and how many there were; none without speech.
+    pub bands: Option<(Vec<f64>, usize)>,
+    /// Sketches of the hidden states of its new speech, [`SKETCH`] values each.
+    pub states: Vec<Vec<f32>>,
+}
+
+/// Measures, with the plans and the projections that it needs again and again.
+pub struct Meter {
+    planner: RealFftPlanner<f64>,
+    /// `[SKETCH, layers · dim]`; made with the first states.
+    signs: Vec<f32>,
+    scale: f32,
+}
+
+impl Meter {
+    /// One that has seen nothing.
+    pub fn new() -> Self {
+        Self {
+            planner: RealFftPlanner::new(),
+            signs: Vec::new(),
+            scale: 1.0,
+        }
+    }
+
+    /// Whether the samples are constant (to the last of 16 bits), or the same again and again. At least half a second is
+    /// needed for an answer.
+    pub fn is_stuck(&mut self, samples: &[f32]) -> bool {
+        if samples.len() < SAMPLE_RATE as usize / 2 {
+            return false;
+        }
+        let (low, high) = samples
+            .iter()
+            .fold((f32::MAX, f32::MIN), |(l, h), x| (l.min(*x), h.max(*x)));
+        high - low <= STILL || self.repeats(samples)
+    }
+
+    /// Whether the samples are those of one period, by the correlation with themselves at each lag, over what overlaps.
+    fn repeats(&mut self, samples: &[f32]) -> bool {
+        let n = samples.len();
+        let size = (2 * n).next_power_of_two();
+        let mean = samples.iter().map(|x| f64::from(*x)).sum::<f64>() / n as f64;
+        let mut signal: Vec<f64> = samples.iter().map(|x| f64::from(*x) - mean).collect();
+        // Energies of the first samples, and so of any stretch.
+        let mut sums = vec![0.0; n + 1];
+        for (i, x) in signal.iter().enumerate() {
+            sums[i + 1] = sums[i] + x * x;
+        }
+        signal.resize(size, 0.0);
+        let there = self.planner.plan_fft_forward(size);
+        let back = self.planner.plan_fft_inverse(size);
+        let mut spectrum = there.make_output_vec();
+        if there.process(&mut signal, &mut spectrum).is_err() {
+            return false;
+        }
+        for bin in &mut spectrum {
+            (bin.re, bin.im) = (bin.norm_sqr(), 0.0);
+        }
+        if back.process(&mut spectrum, &mut signal).is_err() {
+            return false;
+        }
+        let likeness = |lag: usize| {
+            let (first, last) = (sums[n - lag], sums[n] - sums[lag]);
+            signal[lag] / size as f64 / (first * last).sqrt().max(f64::MIN_POSITIVE)
+        };
+        let mut lags = LAGS.take_while(|lag| 2 * lag <= n);
+        lags.any(|lag| likeness(lag) > REPEATS)
+    }
+
+    /// Sketches of hidden states `[layers, vectors, dim]` of which so many are a second's: means over 100 ms, those of each
+    /// layer of norm 1, all layers one after the other, and of that random projections (sums with signs that are always the
+    /// same). What has few dimensions before has few after. What is left at the end is too short.
+    pub fn sketch(&mut self, states: ArrayView3<f32>, vectors_a_second: f64) -> Vec<Vec<f32>> {
+        let (layers, vectors, dim) = states.dim();
+        let wide = layers * dim;
+        if self.signs.len() != SKETCH * wide {
+            self.signs = (0..SKETCH * wide).map(sign).collect();
+            self.scale = 1.0 / (wide as f32).sqrt();
+        }
+        let each = ((STATE_S * vectors_a_second).round() as usize).max(1);
+        let mut means = vec![0.0f32; wide];
+        let sketch = |piece: usize| {
+            means.fill(0.0);
+            for (layer, mean) in states.outer_iter().zip(means.chunks_mut(dim.max(1))) {
+                for vector in piece * each..(piece + 1) * each {
+                    let row = layer.row(vector);
+                    mean.iter_mut().zip(row).for_each(|(m, x)| *m += x);
+                }
+                let norm = mean.iter().map(|x| x * x).sum::<f32>().sqrt();
+                mean.iter_mut().for_each(|x| *x /= norm.max(1e-12));
+            }
+            let project = |signs: &[f32]| {
+                let sum: f32 = signs.iter().zip(&means).map(|(s, x)| s * x).sum();
+                sum * self.scale
+            };
+            self.signs.chunks(wide.max(1)).map(project).collect()
+        };
+        (0..vectors / each).map(sketch).collect()
+    }
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Mean energies of the log-mel frames `[T, 80]`; none of no frames.
+pub fn bands(frames: ArrayView2<f32>) -> Option<(Vec<f64>, usize)> {
+    if frames.nrows() == 0 {
+        return None;
+    }
+    let mut sums = vec![0.0; MELS];
+    for frame in frames.outer_iter() {
+        for (sum, log) in sums.iter_mut().zip(frame) {
+            *sum += f64::from(*log).exp();
+        }
+    }
+    let count = frames.nrows();
+    sums.iter_mut().for_each(|s| *s /= count as f64);
+    Some((sums, count))
+}
+
+/// Plus or minus one, by a hash of the place (the finaliser of MurmurHash3).
+fn sign(place: usize) -> f32 {
+    let mut h = place as u64 + 1;
+    h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    h = (h ^ (h >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    match (h ^ (h >> 33)) & 1 {
+        0 => -1.0,
+        _ => 1.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array3;
+
+    use super::*;
+    use crate::task::health::triggers::voice;
+
+    #[test]
+    fn constant_and_repeated_samples_are_stuck_and_speech_is_not() {
+        let mut meter = Meter::new();
+        let mut is_stuck = |samples: &[f32]| meter.is_stuck(samples);
+        assert!(is_stuck(&[0.0; 16_000]) && is_stuck(&[0.3; 16_000]));
+        let speech = voice(1, 1.0, 16_000);
+        assert!(!is_stuck(&speech));
+        for period in [341, 1024, 4800] {
+            let again: Vec<f32> = speech
+                .iter()
+                .copied()
+                .take(period)
+                .cycle()
+                .take(16_000)
+                .collect();
+            assert!(is_stuck(&again), "{period}");
+        }
+        // The last bit of a converter is no room.
+        let bit = |i: usize| if i % 3 == 0 { 1.0 / 32_768.0 } else { 0.0 };
+        assert!(is_stuck(&(0..16_000).map(bit).collect::<Vec<_>>()));
+        assert!(!is_stuck(&speech[..4_000]), "too short to tell");
+        let mut noise = crate::task::health::triggers::Noise::default();
+        let noise: Vec<f32> = (0..16_000).map(|_| (0.01 * noise.next()) as f32).collect();
+        assert!(!is_stuck(&noise));
+    }
+
+    #[test]
+    fn sketches_keep_how_many_dimensions_there_are() {
+        let mut meter = Meter::new();
+        let states = Array3::from_shape_fn((2, 50, 100), |(l, t, d)| {
+            ((l * 7919 + t * 104_729 + d * 1_299_709) % 1000) as f32 / 500.0 - 1.0
+        });
+        let sketches = meter.sketch(states.view(), 50.0);
+        assert_eq!(sketches.len(), 10);
+        assert!(sketches.iter().all(|s| s.len() == SKETCH));
+        assert_ne!(sketches[0], sketches[1]);
+        let norm: f32 = sketches[0].iter().map(|x| x * x).sum();
+        assert!((0.2..3.0).contains(&norm), "{norm}");
+        assert_eq!(meter.sketch(states.view(), 50.0), sketches);
+        let still = Array3::from_elem((2, 50, 100), 0.5);
+        let sketches = meter.sketch(still.view(), 50.0);
+        assert!(sketches.iter().all(|s| *s == sketches[0]));
+        assert!(
+            meter
+                .sketch(Array3::zeros((2, 3, 100)).view(), 50.0)
+                .is_empty()
+        );
+    }
+}

@@ -68,6 +68,7 @@ fn people_who_take_turns_without_a_pause_are_told_apart() {
         spoof: policy,
         sound: None,
         probes: Vec::new(),
+        health: None,
     };
     let mut decider = StreamDecider::new(Arc::new(judge), false);
     let mut told: Vec<(f64, String)> = Vec::new();

@@ -13,6 +13,7 @@ impl Default for Config {
             spoof: Spoof::default(),
             sound: Sound::default(),
             mqtt: None,
+            home_assistant: HomeAssistant::default(),
             jsonl: None,
         }
     }
@@ -108,11 +109,27 @@ impl Default for Mqtt {
             ca_file: None,
             client_cert_file: None,
             client_key_file: None,
+            version: 4,
             keep_alive_s: 15,
+            outbox: None,
+            outbox_max_mb: 256,
+            outbox_max_age_h: 168,
             backlog: 10_000,
         }
     }
 }
+
+impl Default for HomeAssistant {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            prefix: "homeassistant".into(),
+        }
+    }
+}
+
+/// Name of the outbox beside the speaker store.
+pub(super) const OUTBOX: &str = "outbox.redb";
 
 /// Name of a daemon that was given none.
 pub(super) fn node() -> String {

@@ -44,6 +44,15 @@ pub(super) fn problems(config: &Config, positions: &Positions) -> Vec<Problem> {
     if let Some(mqtt) = &config.mqtt {
         check.mqtt(mqtt);
     }
+    if let Some(outbox) = config.mqtt.as_ref().and_then(|mqtt| mqtt.outbox.as_ref())
+        && *outbox == config.speaker.store
+    {
+        check.fail(
+            "mqtt.outbox",
+            "is the same file as speaker.store; expected one of its own".into(),
+        );
+    }
+    check.topic_levels("home_assistant.prefix", &config.home_assistant.prefix);
     if let Some(jsonl) = &config.jsonl {
         check.filled("jsonl.path", jsonl.path.as_os_str().is_empty());
     }
@@ -223,14 +232,7 @@ impl Check<'_> {
                 true
             }
         };
-        let prefix = &mqtt.prefix;
-        let levels_filled = prefix.split('/').all(|level| !level.is_empty());
-        if !levels_filled || prefix.starts_with('$') || prefix.contains(['+', '#', '\0']) {
-            self.fail(
-                "mqtt.prefix",
-                format!("expected topic levels without `+`, `#`, a leading `$` or an empty level, found `{prefix}`"),
-            );
-        }
+        self.topic_levels("mqtt.prefix", &mqtt.prefix);
         self.filled(
             "mqtt.client_id",
             mqtt.client_id.as_deref().is_some_and(str::is_empty),
@@ -263,8 +265,26 @@ impl Check<'_> {
                 );
             }
         }
+        self.integer("mqtt.version", mqtt.version.into(), 4..=5);
         let keep_alive = usize::try_from(mqtt.keep_alive_s).unwrap_or(usize::MAX);
-        self.integer("mqtt.keep_alive_s", keep_alive, 1..=65_535);
+        let least = if mqtt.version == 5 { 5 } else { 1 };
+        self.integer("mqtt.keep_alive_s", keep_alive, least..=65_535);
+        let empty = |path: &std::path::PathBuf| path.as_os_str().is_empty();
+        self.filled("mqtt.outbox", mqtt.outbox.as_ref().is_some_and(empty));
+        let size = usize::try_from(mqtt.outbox_max_mb).unwrap_or(usize::MAX);
+        self.integer("mqtt.outbox_max_mb", size, 0..=100_000);
+        let age = usize::try_from(mqtt.outbox_max_age_h).unwrap_or(usize::MAX);
+        self.integer("mqtt.outbox_max_age_h", age, 1..=8_760);
         self.integer("mqtt.backlog", mqtt.backlog, 1..=1_000_000);
+    }
+
+    fn topic_levels(&mut self, key: &str, prefix: &str) {
+        let levels_filled = prefix.split('/').all(|level| !level.is_empty());
+        if !levels_filled || prefix.starts_with('$') || prefix.contains(['+', '#', '\0']) {
+            self.fail(
+                key,
+                format!("expected topic levels without `+`, `#`, a leading `$` or an empty level, found `{prefix}`"),
+            );
+        }
     }
 }

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod delivery;
+mod durable;
 mod proxy;
 mod security;
 mod topics;

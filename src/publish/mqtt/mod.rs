@@ -24,13 +24,16 @@ mod delivery;
 mod failure;
 mod link;
 mod options;
+mod outbox;
 mod probe;
 mod status;
 mod topic;
+mod wire;
 
 pub use address::{Address, AddressError};
 pub use link::MqttSink;
-pub use options::MqttError;
+pub use options::{MqttError, PASSWORD_VARIABLE};
+pub use outbox::OutboxError;
 pub use probe::probe;
 pub use status::{Status, StatusHandle};
 pub use topic::{TopicError, Topics};

@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use rumqttc::{AsyncClient, Event, Outgoing, Packet};
-
 use super::failure::explain;
-use super::link::network;
 use super::options::{MqttError, Options};
+use super::wire::Happening;
 use crate::config;
 
 /// Connects as configured, but under a client id of its own, so that a daemon that runs is not thrown out, and
@@ -37,22 +35,20 @@ pub fn probe(config: &config::Mqtt, timeout: Duration) -> Result<String, MqttErr
 
 async fn attempt(options: &Options) -> Result<String, MqttError> {
     let start = Instant::now();
-    let (client, mut eventloop) = AsyncClient::new(options.connection()?, 8);
-    eventloop.set_network_options(network());
-    let failed = |e| MqttError::Unreachable(explain(&e, options).text);
+    let (client, mut connection) = options.connection(None)?.open(8);
     let mut accepted = None;
     loop {
-        match eventloop.poll().await {
-            Ok(Event::Incoming(Packet::ConnAck(_))) => {
+        match connection.poll().await {
+            Ok(Happening::Accepted { .. }) => {
                 accepted = Some(start.elapsed());
-                if client.try_disconnect().is_err() {
+                if !client.disconnect() {
                     break;
                 }
             }
-            Ok(Event::Outgoing(Outgoing::Disconnect)) => break,
+            Ok(Happening::Left) => break,
             Ok(_) => {}
             Err(_) if accepted.is_some() => break,
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(MqttError::Unreachable(explain(&error, options).text)),
         }
     }
     let ms = accepted.unwrap_or_default().as_millis();

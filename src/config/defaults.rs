@@ -1,5 +1,7 @@
 //! Every default of the daemon, and nowhere else.
 
+use std::collections::BTreeMap;
+
 use super::types::*;
 
 impl Default for Config {
@@ -115,6 +117,18 @@ impl Default for Mqtt {
             outbox_max_mb: 256,
             outbox_max_age_h: 168,
             backlog: 10_000,
+            vitals_s: 30,
+            commands: Commands::default(),
+        }
+    }
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Self {
+            allow: Verb::ALL.to_vec(),
+            clients: BTreeMap::new(),
+            per_minute: 60,
         }
     }
 }

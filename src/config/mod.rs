@@ -17,8 +17,8 @@ pub use load::{defaults, load, load_with};
 pub use reference::reference;
 pub use schema::schema;
 pub use types::{
-    Config, Decision, HomeAssistant, Input, Jsonl, Models, Mqtt, Pcm, PcmFormat, Precision,
-    Provider, Sound, Speaker, Spoof, Stream, Window,
+    Commands, Config, Decision, HomeAssistant, Input, Jsonl, Models, Mqtt, Pcm, PcmFormat,
+    Precision, Provider, Sound, Speaker, Spoof, Stream, Verb, Window,
 };
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The shape of a configuration. Ranges stand in the schema attributes for people and editors; `validate` enforces them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -298,6 +299,40 @@ pub struct Mqtt {
     /// Events held in memory while neither broker nor outbox has them, 1 to 1000000; the oldest goes first, counted.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub backlog: usize,
+    /// Seconds between the messages that tell level, lag and health, 1 to 3600.
+    #[schemars(range(min = 1, max = 3600))]
+    pub vitals_s: u64,
+    /// Commands that are taken over MQTT.
+    pub commands: Commands,
+}
+
+/// Commands that are taken over MQTT. The daemon cannot see who sends one: that is what the broker's access list is for
+/// (docs/mqtt.md).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Commands {
+    /// Verbs (`mute`, `unmute`, `set`, `verify`) that anybody may use who may publish to `<prefix>/<node>/command/…`.
+    pub allow: Vec<Verb>,
+    /// Verbs for those who publish to `<prefix>/<node>/from/<client>/command/…`, by client:
+    /// `clients = { panel = ["verify"] }`.
+    pub clients: BTreeMap<String, Vec<Verb>>,
+    /// Commands a minute, of all together, 0 to 6000; 0: none are listened to.
+    #[schemars(range(max = 6000))]
+    pub per_minute: u32,
+}
+
+/// What a command does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// Drop a stream's audio unheard.
+    Mute,
+    /// Listen again.
+    Unmute,
+    /// Change prior, costs or margin of a stream's decisions.
+    Set,
+    /// Tell what stands.
+    Verify,
 }
 
 /// Home Assistant's discovery over MQTT.

@@ -4,6 +4,7 @@
 mod common;
 mod delivery;
 mod durable;
+mod household;
 mod proxy;
 mod security;
 mod topics;

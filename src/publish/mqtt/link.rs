@@ -9,11 +9,12 @@ use tokio::time::{Instant, sleep_until};
 use super::backoff::{Backoff, random};
 use super::delivery::{CHANNEL, Delivery, Order};
 use super::failure::{Failure, NETWORK_TIMEOUT_S, explain, overflow};
+use super::household::{Household, Reply};
 use super::options::{MqttError, OFFLINE, Options};
 use super::outbox::{Limits, Message, OutboxError, Report, Store, Writer};
 use super::status::{Status, StatusHandle};
 use super::topic::{TopicError, Topics};
-use super::wire::{self, Client, Happening};
+use super::wire::{self, Client, Happening, Incoming};
 use crate::config;
 use crate::publish::bus::{Inbox, Sink, SinkError};
 use crate::publish::event::{Body, Event};
@@ -34,6 +35,7 @@ pub struct MqttSink {
     status: StatusHandle,
     disk: Option<Disk>,
     writer: Option<Writer>,
+    household: Option<Household>,
     inbox_closed: bool,
     invalid: Throttle,
     full: Throttle,
@@ -104,6 +106,7 @@ impl MqttSink {
             status,
             disk,
             writer: None,
+            household: None,
             inbox_closed: false,
             invalid: Throttle::new(Duration::from_secs(10)),
             full: Throttle::new(Duration::from_secs(60)),
@@ -112,6 +115,34 @@ impl MqttSink {
             lost: Throttle::new(Duration::from_secs(60)),
             last_loss: String::new(),
         })
+    }
+
+    /// Tells of streams, vitals and settings too, announces itself to Home Assistant and listens to commands. What an
+    /// earlier run announced and this one does not is cleared at the broker.
+    ///
+    /// # Errors
+    /// When a name cannot be part of a topic.
+    pub fn with(mut self, household: Household) -> Result<Self, MqttError> {
+        let first = household.first(&self.topics)?;
+        let topics = household.topics(&self.topics, &first)?;
+        if let Some(store) = self.disk.as_mut().and_then(|disk| disk.store.as_mut()) {
+            match store.announce(&topics) {
+                Ok(gone) => {
+                    for topic in gone {
+                        tracing::info!(topic, "cleared: an earlier run announced it");
+                        self.delivery.retain(topic, Vec::new());
+                    }
+                }
+                Err(error) => outbox_fails(&self.status, &error.to_string()),
+            }
+        }
+        for (topic, payload) in first {
+            if !self.delivery.retain(topic.clone(), payload) {
+                tracing::error!(topic, "too many retained topics: not announced");
+            }
+        }
+        self.household = Some(household);
+        Ok(self)
     }
 
     /// For logs and `doctor`; stays valid while the sink runs and after.
@@ -210,7 +241,8 @@ impl MqttSink {
                     let wake = if self.inbox_closed {
                         Instant::now() + Duration::from_millis(20)
                     } else {
-                        heard + silence
+                        self.wake()
+                            .map_or(heard + silence, |wake| wake.min(heard + silence))
                     };
                     tokio::select! {
                         polled = &mut poll => break polled,
@@ -227,6 +259,7 @@ impl MqttSink {
                         let refused = false;
                         return lost(up, Failure { text, refused });
                     }
+                    self.tell_vitals();
                     if self.inbox_closed && self.leave(inbox, &client, up, &mut farewell) {
                         return End::Closed;
                     }
@@ -251,6 +284,9 @@ impl MqttSink {
                 Happening::Accepted { session_present } => {
                     up = Some(heard);
                     self.connected(session_present);
+                    if !self.subscribe(&client) {
+                        return lost(up, overflow());
+                    }
                 }
                 Happening::Acknowledged { pkid, refused } => {
                     let is_event = self.delivery.acknowledged(pkid, refused.is_some());
@@ -264,10 +300,16 @@ impl MqttSink {
                     }
                 }
                 Happening::Left => return End::Closed,
-                Happening::Subscribed { .. }
-                | Happening::Message(_)
-                | Happening::Heard
-                | Happening::Other => {}
+                Happening::Subscribed { granted: false } => {
+                    let text = format!(
+                        "{} refuses our subscriptions; check what user and client id may read",
+                        self.options.address
+                    );
+                    tracing::error!("{text}");
+                    self.status.update(|s| s.last_error = Some(text));
+                }
+                Happening::Message(message) => self.hear(&message, &client),
+                Happening::Subscribed { granted: true } | Happening::Heard | Happening::Other => {}
             }
             if up.is_some() && !self.pump(&client, &farewell) {
                 return lost(up, overflow());
@@ -284,6 +326,80 @@ impl MqttSink {
         }
         self.place_orders();
         room
+    }
+
+    /// `false`: the client has no room.
+    fn subscribe(&self, client: &Client) -> bool {
+        let household = self.household.as_ref();
+        let wanted = household
+            .map(|h| h.subscriptions(&self.topics))
+            .unwrap_or_default();
+        wanted.is_empty() || client.subscribe(&wanted)
+    }
+
+    /// A message to us.
+    fn hear(&mut self, message: &Incoming, client: &Client) {
+        let Some(household) = &mut self.household else {
+            return;
+        };
+        let now = std::time::Instant::now();
+        let Some(reply) = household.hear(message, &self.topics, &self.states, now) else {
+            return;
+        };
+        let Reply {
+            topic,
+            correlation,
+            payload,
+            retained,
+            refused,
+        } = reply;
+        if let Some((topic, payload)) = retained {
+            self.delivery.retain(topic, payload);
+        }
+        self.status.update(|s| {
+            let count = if refused {
+                &mut s.commands_refused
+            } else {
+                &mut s.commands
+            };
+            *count += 1;
+        });
+        if !(self.delivery.offer(false) && client.answer(topic, correlation, payload)) {
+            tracing::warn!("no room for the answer to a command: the connection is slow");
+        }
+    }
+
+    /// When there is something to tell by itself.
+    fn wake(&self) -> Option<Instant> {
+        self.household.as_ref().map(|h| Instant::from_std(h.wake()))
+    }
+
+    /// Vitals and what Home Assistant has to be told again, when their time has come.
+    fn tell_vitals(&mut self) {
+        let Some(household) = &mut self.household else {
+            return;
+        };
+        let now = std::time::Instant::now();
+        if household.greets(now) {
+            // Discovery, then state.
+            self.delivery.repeat(|topic| household.is_discovery(topic));
+            self.delivery.repeat(|_| true);
+        }
+        let told = household.vitals(&self.topics, &self.states, &self.status.get(), now);
+        if told.is_empty() {
+            return;
+        }
+        for (topic, payload) in told {
+            self.delivery.retain(topic, payload);
+        }
+        // A sign of life for what expires.
+        let states: Vec<String> = self
+            .states
+            .keys()
+            .filter_map(|s| self.topics.state(s).ok())
+            .collect();
+        self.delivery
+            .repeat(|topic| states.iter().any(|state| state == topic));
     }
 
     /// Hands the outbox what there is to do.
@@ -378,6 +494,9 @@ impl MqttSink {
     }
 
     fn try_take(&mut self, event: &Event, client: Option<&Client>) -> Result<(), String> {
+        if let Some(household) = &mut self.household {
+            household.take(event);
+        }
         let bad_topic = |e: TopicError| e.to_string();
         let stream = &event.id.stream;
         let topic = self

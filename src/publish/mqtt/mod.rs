@@ -20,8 +20,10 @@
 
 mod address;
 mod backoff;
+mod command;
 mod delivery;
 mod failure;
+mod household;
 mod link;
 mod options;
 mod outbox;
@@ -31,8 +33,9 @@ mod topic;
 mod wire;
 
 pub use address::{Address, AddressError};
+pub use household::Household;
 pub use link::MqttSink;
-pub use options::{MqttError, PASSWORD_VARIABLE};
+pub use options::{MqttError, OFFLINE, PASSWORD_VARIABLE};
 pub use outbox::OutboxError;
 pub use probe::probe;
 pub use status::{Status, StatusHandle};

@@ -177,7 +177,7 @@ impl Options {
                 let will = LastWill::new(topics.status(), OFFLINE, QoS::AtLeastOnce, true);
                 options.set_clean_session(false).set_last_will(will);
             }
-            return Ok(wire::Options::V4(options));
+            return Ok(wire::Options::V4(Box::new(options)));
         }
         let mut options = v5::MqttOptions::new(&self.client_id, host, port);
         options
@@ -198,7 +198,7 @@ impl Options {
                 .set_session_expiry_interval(Some(wire::SESSION_EXPIRY_S))
                 .set_last_will(will);
         }
-        Ok(wire::Options::V5(options))
+        Ok(wire::Options::V5(Box::new(options)))
     }
 
     fn password(&self) -> Result<String, MqttError> {

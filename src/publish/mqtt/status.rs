@@ -34,6 +34,10 @@ pub struct Status {
     pub stored_bytes: u64,
     /// Why the outbox is not written now; events wait in memory meanwhile.
     pub outbox_error: Option<String>,
+    /// Commands that came and were carried out.
+    pub commands: u64,
+    /// Commands that were refused.
+    pub commands_refused: u64,
     /// What went wrong last, in words for a person; stays after it was mended.
     pub last_error: Option<String>,
 }

@@ -12,9 +12,9 @@ pub const SESSION_EXPIRY_S: u32 = 24 * 3600;
 /// Options of one connection.
 pub enum Options {
     /// MQTT 3.1.1.
-    V4(rumqttc::MqttOptions),
+    V4(Box<rumqttc::MqttOptions>),
     /// MQTT 5.
-    V5(v5::MqttOptions),
+    V5(Box<v5::MqttOptions>),
 }
 
 /// Hands requests to the connection; never waits.
@@ -91,14 +91,14 @@ impl Options {
     pub fn open(self, requests: usize) -> (Client, Connection) {
         match self {
             Self::V4(options) => {
-                let (client, mut eventloop) = rumqttc::AsyncClient::new(options, requests);
+                let (client, mut eventloop) = rumqttc::AsyncClient::new(*options, requests);
                 eventloop.set_network_options(network());
                 (Client::V4(client), Connection::V4(Box::new(eventloop)))
             }
             Self::V5(mut options) => {
                 options.set_network_options(network());
                 options.set_connection_timeout(NETWORK_TIMEOUT_S);
-                let (client, eventloop) = v5::AsyncClient::new(options, requests);
+                let (client, eventloop) = v5::AsyncClient::new(*options, requests);
                 (Client::V5(client), Connection::V5(Box::new(eventloop)))
             }
         }
@@ -276,11 +276,11 @@ mod tests {
     use super::*;
 
     fn v4() -> (Client, Connection) {
-        Options::V4(rumqttc::MqttOptions::new("c", "h", 1)).open(1)
+        Options::V4(Box::new(rumqttc::MqttOptions::new("c", "h", 1))).open(1)
     }
 
     fn v5() -> (Client, Connection) {
-        Options::V5(v5::MqttOptions::new("c", "h", 1)).open(1)
+        Options::V5(Box::new(v5::MqttOptions::new("c", "h", 1))).open(1)
     }
 
     #[test]

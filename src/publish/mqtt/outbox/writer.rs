@@ -141,7 +141,8 @@ impl Thread {
         loop {
             let work = self.desk.take(IDLE);
             let closed = work.closed;
-            if let Err((error, work)) = self.work(work) {
+            if let Err(failed) = self.work(work) {
+                let (error, work) = *failed;
                 self.store = None;
                 self.tell(Report::Failing(error.to_string()));
                 self.desk.put_back(work);
@@ -157,16 +158,16 @@ impl Thread {
         }
     }
 
-    fn work(&mut self, work: Work) -> Result<(), (OutboxError, Work)> {
+    fn work(&mut self, work: Work) -> Result<(), Box<(OutboxError, Work)>> {
         let mut store = match self.store.take().map_or_else(|| self.reopen(), Ok) {
             Ok(store) => store,
-            Err(error) => return Err((error, work)),
+            Err(error) => return Err(Box::new((error, work))),
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now_ms = now.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
         let evicted = match store.apply(&work.batch, now_ms) {
             Ok(evicted) => evicted,
-            Err(error) => return Err((error, work)),
+            Err(error) => return Err(Box::new((error, work))),
         };
         if let Some((last, _)) = work.batch.inserts.last() {
             self.stored = self.stored.max(last + 1);
@@ -185,13 +186,11 @@ impl Thread {
                 // All but the look-up is done.
                 Err(error) => {
                     let load = Some(from);
-                    return Err((
-                        error,
-                        Work {
-                            load,
-                            ..Work::default()
-                        },
-                    ));
+                    let rest = Work {
+                        load,
+                        ..Work::default()
+                    };
+                    return Err(Box::new((error, rest)));
                 }
             };
             let below = match messages.last() {

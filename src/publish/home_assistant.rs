@@ -66,7 +66,7 @@ fn daemon_available(topics: &Topics) -> Value {
 fn node(home: &Home, topics: &Topics) -> Value {
     let vitals = topics.vitals();
     let unique = |name: &str| format!("{}/{name}", topics.base());
-    let entity = |name: &str| format!("earwitness_{}_{name}", home.node);
+    let entity = |name: &str| slug(&format!("earwitness_{}_{name}", home.node));
     let expire = 4 * home.vitals_s;
     let number = |key: &str, name: &str, unit: Option<&str>, icon: &str| {
         let mut sensor = json!({
@@ -137,7 +137,7 @@ fn device(home: &Home, topics: &Topics, stream: &str, sound: bool) -> Result<Val
     let settings = topics.settings(stream)?;
     let unique = |name: &str| format!("{}/{stream}/{name}", topics.base());
     let entity =
-        |kind: &str, name: &str| format!("{kind}.earwitness_{}_{stream}_{name}", home.node);
+        |kind: &str, name: &str| slug(&format!("{kind}.earwitness_{}_{stream}_{name}", home.node));
     let expire = 4 * home.vitals_s;
     let up = kind_name(SourceState::Up);
     // What does not hang on the source: whether it is there, and how to unmute it.
@@ -365,6 +365,11 @@ fn device(home: &Home, topics: &Topics, stream: &str, sound: bool) -> Result<Val
 const SPEAKER: &str = "speaker";
 const SPOOF: &str = "spoof";
 const SOUND: &str = "sound";
+
+/// As Home Assistant writes entity ids.
+fn slug(name: &str) -> String {
+    name.to_ascii_lowercase().replace('-', "_")
+}
 
 /// The serialised name of a verdict or state.
 fn kind_name(value: impl serde::Serialize) -> String {

@@ -389,6 +389,45 @@ fn a_daemon_that_ends_without_a_broker_delivers_at_the_next_start_in_order() {
     assert_eq!(listener.gaps().len(), 1501);
 }
 
+/// Prints what docs/mqtt.md speaks of. A machine's disk is no subject of a test.
+#[test]
+fn an_event_is_in_memory_only_for_a_commit_or_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bus, status) = start(&with_outbox(
+        free_port(),
+        &folder.path().join("outbox.redb"),
+    ));
+    let mut took: Vec<Duration> = (0..200)
+        .map(|n| {
+            let begin = Instant::now();
+            bus.publish(gap(n));
+            while status.get().secured <= n && begin.elapsed() < Duration::from_secs(30) {
+                thread::sleep(Duration::from_micros(50));
+            }
+            begin.elapsed()
+        })
+        .collect();
+    until_secured(&status, 200);
+    took.sort();
+    println!(
+        "published to secured, one at a time: median {:?}, 99 of 100 within {:?}, longest {:?}",
+        took[100], took[198], took[199]
+    );
+    let begin = Instant::now();
+    let many = 20_000;
+    for n in 0..many {
+        while bus.counters()[0].waiting > 900 {
+            thread::sleep(Duration::from_micros(200));
+        }
+        bus.publish(gap(200 + n));
+    }
+    until_secured(&status, 200 + many);
+    let rate = many as f64 / begin.elapsed().as_secs_f64();
+    println!("secured as fast as they come: {rate:.0} events a second");
+    assert_eq!(bus.counters()[0].dropped + status.get().dropped, 0);
+    assert!(bus.shutdown(Duration::from_secs(5)).is_empty());
+}
+
 #[test]
 fn what_finds_no_room_on_the_disk_is_counted_and_the_newest_stay() {
     let folder = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use earwitness::config::{Config, HomeAssistant, Input, Mqtt, Stream, Verb};
 use earwitness::publish::control::Controls;
 use earwitness::publish::mqtt::{Household, MqttSink, StatusHandle};
-use earwitness::publish::{Body, Bus, Event, NodeVitals, QUEUE, SourceState, StreamVitals};
+use earwitness::publish::{Body, Bus, Event, NodeVitals, QUEUE, SourceState, StreamVitals, schema};
 use rumqttc::{Client, MqttOptions, QoS, v5};
 use serde_json::{Value, json};
 
@@ -261,6 +261,16 @@ fn vitals_come_at_their_interval_with_states_as_signs_of_life() {
         states.iter().all(|s| s.payload == states[0].payload),
         "the same again"
     );
+    for (topic, schema) in [
+        (topic, schema::stream_vitals()),
+        (format!("{BASE}/vitals"), schema::node_vitals()),
+        (format!("{BASE}/kitchen/settings"), schema::settings()),
+    ] {
+        assert!(
+            jsonschema::is_valid(&schema, &last(&listener, &topic)),
+            "{topic}"
+        );
+    }
     let node: NodeVitals =
         serde_json::from_value(last(&listener, &format!("{BASE}/vitals"))).unwrap();
     assert_eq!(

@@ -28,6 +28,8 @@ mod link;
 mod options;
 mod outbox;
 mod probe;
+#[cfg(test)]
+mod reference;
 mod status;
 mod topic;
 mod wire;

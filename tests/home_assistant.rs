@@ -57,7 +57,7 @@ fn entities() -> BTreeSet<String> {
     let all = announcements(&HomeAssistant::default(), &home, &topics).unwrap();
     let ids = all.iter().flat_map(|(_, device)| {
         let entities = device["components"].as_object().unwrap().values();
-        entities.map(|e| e["default_entity_id"].as_str().unwrap().to_owned())
+        entities.filter_map(|e| e["default_entity_id"].as_str().map(str::to_owned))
     });
     ids.collect()
 }

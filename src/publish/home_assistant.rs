@@ -97,8 +97,7 @@ fn node(home: &Home, topics: &Topics) -> Value {
         "origin": origin(),
         "availability": [daemon_available(topics)],
         "availability_mode": "all",
-        "qos": 1,
-        "components": {
+        "components": at_least_once(json!({
             "trouble": {
                 "platform": "binary_sensor",
                 "unique_id": unique("trouble"),
@@ -127,7 +126,7 @@ fn node(home: &Home, topics: &Topics) -> Value {
             "streams_up": number("streams_up", "Streams up", None, "mdi:microphone"),
             "pending": number("pending", "Events waiting", None, "mdi:tray-full"),
             "lost": number("lost", "Events lost", None, "mdi:tray-remove"),
-        },
+        })),
     })
 }
 
@@ -266,6 +265,15 @@ fn device(home: &Home, topics: &Topics, stream: &str, sound: bool) -> Result<Val
             "expire_after": expire,
         },
     });
+    // What an earlier run may have announced goes by the name of its platform alone.
+    for (key, platform) in [
+        ("sound", "event"),
+        ("mute", "switch"),
+        ("verify", "button"),
+        ("margin", "number"),
+    ] {
+        components[key] = json!({ "platform": platform });
+    }
     if sound && !home.sounds.is_empty() {
         components["sound"] = json!({
             "platform": "event",
@@ -356,8 +364,7 @@ fn device(home: &Home, topics: &Topics, stream: &str, sound: bool) -> Result<Val
             },
         ],
         "availability_mode": "all",
-        "qos": 1,
-        "components": components,
+        "components": at_least_once(components),
     }))
 }
 
@@ -365,6 +372,20 @@ fn device(home: &Home, topics: &Topics, stream: &str, sound: bool) -> Result<Val
 const SPEAKER: &str = "speaker";
 const SPOOF: &str = "spoof";
 const SOUND: &str = "sound";
+
+/// A device's QoS is not passed on to its entities.
+fn at_least_once(mut components: Value) -> Value {
+    for entity in components
+        .as_object_mut()
+        .into_iter()
+        .flat_map(|all| all.values_mut())
+    {
+        if entity.get("unique_id").is_some() {
+            entity["qos"] = 1.into();
+        }
+    }
+    components
+}
 
 /// As Home Assistant writes entity ids.
 fn slug(name: &str) -> String {

@@ -362,13 +362,7 @@ fn a_daemon_that_ends_without_a_broker_delivers_at_the_next_start_in_order() {
         (1500, 0, 1500),
         "{now:?}"
     );
-    let begin = Instant::now();
-    assert!(bus.shutdown(Duration::from_secs(20)).is_empty());
-    assert!(
-        begin.elapsed() < Duration::from_secs(10),
-        "nothing to wait for: {:?}",
-        begin.elapsed()
-    );
+    assert!(bus.shutdown(Duration::from_secs(1)).is_empty());
 
     let broker = Mosquitto::start();
     let listener = Listener::start(broker.port);

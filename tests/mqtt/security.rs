@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use earwitness::publish::mqtt::{MqttError, probe};
+use earwitness::publish::mqtt::{MqttError, probe, probe_as};
 
 use crate::broker::{Mosquitto, free_port, run};
 use crate::{config, gap, speaker, start, wait};
@@ -99,6 +99,34 @@ fn mqtt_5_tells_what_an_access_list_refuses_and_it_is_not_sent_for_ever() {
     let error = now.last_error.unwrap();
     assert!(error.contains("refuses an event: NotAuthorized"), "{error}");
     assert!(bus.shutdown(Duration::from_secs(5)).is_empty());
+}
+
+#[test]
+fn a_probe_tells_of_an_access_list_with_mqtt_5() {
+    let broker = strict();
+    let with = |version| config::Mqtt {
+        version,
+        ..config(broker.port)
+    };
+    let error = probe_as(&with(5), "test", TIMEOUT).unwrap_err();
+    assert!(matches!(error, MqttError::Refused(_)), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("earwitness/test/doctor: NotAuthorized"),
+        "{error}"
+    );
+    assert!(probe_as(&with(4), "test", TIMEOUT).is_ok());
+    let open = Mosquitto::start();
+    let text = probe_as(
+        &config::Mqtt {
+            version: 5,
+            ..config(open.port)
+        },
+        "test",
+        TIMEOUT,
+    );
+    assert!(text.unwrap().contains("accepted us"));
 }
 
 #[test]

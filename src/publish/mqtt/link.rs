@@ -559,8 +559,8 @@ impl MqttSink {
             return true;
         }
         if up.is_none() {
-            // Somebody may be about to answer; with nothing that would be lost, do not wait for that.
-            return self.delivery.exposed() == 0;
+            // Somebody may be about to answer; with nothing to tell, do not wait for that.
+            return self.delivery.pending() == 0;
         }
         match farewell {
             Farewell::None if self.delivery.pending() == 0 || left <= FAREWELL => {
@@ -586,7 +586,7 @@ impl MqttSink {
                     .deadline()
                     .map_or_else(Instant::now, Instant::from_std);
                 let left = deadline.saturating_duration_since(Instant::now());
-                if self.delivery.exposed() == 0 || left <= FAREWELL {
+                if self.delivery.pending() == 0 || left <= FAREWELL {
                     return false;
                 }
                 if Instant::now() >= until {

@@ -38,8 +38,8 @@ pub use address::{Address, AddressError};
 pub use household::Household;
 pub use link::MqttSink;
 pub use options::{MqttError, OFFLINE, PASSWORD_VARIABLE};
-pub use outbox::OutboxError;
-pub use probe::probe;
+pub use outbox::{OutboxError, look as outbox_look};
+pub use probe::{probe, probe_as};
 pub use status::{Status, StatusHandle};
 pub use topic::{TopicError, Topics};
 

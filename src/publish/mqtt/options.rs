@@ -79,6 +79,9 @@ pub enum MqttError {
     /// The broker did not accept us.
     #[error("{0}")]
     Unreachable(String),
+    /// The broker accepts us, but not what we publish.
+    #[error("{0}")]
+    Refused(String),
     /// No thread, no runtime.
     #[error("cannot start the MQTT runtime: {0}")]
     Runtime(std::io::Error),

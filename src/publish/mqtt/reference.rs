@@ -68,7 +68,7 @@ fn topics() -> String {
             topic,
             "1",
             "yes",
-            "Home Assistant's device discovery, below".into(),
+            "Home Assistant's device discovery".into(),
         ));
     }
     let mut r#in: Vec<Row> = Verb::ALL

@@ -15,5 +15,5 @@ mod store;
 mod writer;
 
 pub use row::Message;
-pub use store::{Limits, OutboxError, Store};
+pub use store::{Limits, OutboxError, Store, look};
 pub use writer::{Report, Writer};

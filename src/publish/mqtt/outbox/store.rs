@@ -395,6 +395,33 @@ impl Store {
     }
 }
 
+/// How many events wait in the outbox at `path`; `None`: a daemon that runs has it. Changes nothing.
+///
+/// # Errors
+/// [`OutboxError`]: what a daemon would find.
+pub fn look(path: &Path) -> Result<Option<u64>, OutboxError> {
+    let limits = Limits {
+        bytes: u64::MAX,
+        age: Duration::MAX,
+    };
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(OutboxError::NoParent {
+            path: path.into(),
+            parent: folder.into(),
+        });
+    }
+    if !path.exists() {
+        return Ok(Some(0));
+    }
+    match Store::open_file(path, limits) {
+        Ok(store) => Ok(Some(store.events())),
+        Err(OutboxError::Locked(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether there is a file that only its owner can read: events tell who was where.
 fn private(path: &Path) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();

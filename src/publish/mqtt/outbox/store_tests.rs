@@ -222,3 +222,18 @@ fn an_empty_outbox_gives_its_room_back() {
     store.apply(&batch(500..501, &[]), NOW).unwrap();
     assert_eq!(keys(&store, 0), [500]);
 }
+
+#[test]
+fn a_look_changes_nothing() {
+    let (dir, path) = folder();
+    assert_eq!(look(&path).unwrap(), Some(0));
+    assert!(!path.exists());
+    let (mut store, _) = Store::open(&path, limits(1 << 20)).unwrap();
+    store.apply(&batch(0..3, &[]), NOW).unwrap();
+    assert_eq!(look(&path).unwrap(), None);
+    drop(store);
+    assert_eq!(look(&path).unwrap(), Some(3));
+    fs::write(&path, "an outbox no more").unwrap();
+    assert!(matches!(look(&path), Err(OutboxError::Damaged { .. })));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}

@@ -246,10 +246,88 @@ fn a_daemon_that_waits_for_its_broker_to_take_the_last_events_stops_when_told() 
     assert!(daemon.is_running(), "{}", daemon.stderr());
     let (ended, _) = daemon.stop();
     assert!(
-        ended.stderr.contains("not acknowledged"),
+        ended.stderr.contains("events wait in the outbox")
+            && !ended.stderr.contains("not acknowledged"),
         "{}",
         ended.stderr
     );
+    // The next start delivers them.
+    broker.go_on();
+    let listener = Listener::start(broker.port);
+    let mut daemon = place.start(&["run"]);
+    daemon.until("the first tape's end", || {
+        let told = heard(&listener, "tape", "source");
+        let epochs: HashSet<u64> = told.iter().map(|e| e.id.epoch).collect();
+        epochs.len() == 2
+    });
+    daemon.stop();
+}
+
+#[test]
+fn a_stream_is_muted_and_heard_again_and_its_decisions_change_while_it_runs() {
+    let broker = Mosquitto::start();
+    let place = Place::new(&(mqtt(&broker) + &file("hall", "long.wav", 1.0)));
+    enrol_alice(&place);
+    write_long(&place);
+    let listener = Listener::start(broker.port);
+    let mut daemon = place.start(&["run"]);
+    let command = |verb: &str, fields: &str| {
+        let options = rumqttc::MqttOptions::new(format!("asker-{verb}"), "127.0.0.1", broker.port);
+        let (client, mut connection) = rumqttc::Client::new(options, 4);
+        let (topic, payload) = (
+            format!("{BASE}/command/{verb}"),
+            format!("{{\"stream\": \"hall\"{fields}}}"),
+        );
+        client
+            .publish(topic, rumqttc::QoS::AtLeastOnce, false, payload)
+            .unwrap();
+        let sent = |happening: &Result<rumqttc::Event, _>| {
+            matches!(
+                happening,
+                Ok(rumqttc::Event::Incoming(rumqttc::Packet::PubAck(_)))
+            )
+        };
+        assert!(connection.iter().any(|happening| sent(&happening)));
+        let answer = listener.wait_for(&format!("{BASE}/response/{verb}"), 1);
+        let answer: serde_json::Value = serde_json::from_slice(&answer[0].payload).unwrap();
+        assert_eq!(answer["ok"], true, "{answer}");
+        answer
+    };
+    daemon.until("a turn", || turns(&place.events_of("hall")).len() == 1);
+    let speakers = || {
+        let mut events = place.events_of("hall");
+        events.retain(|e| matches!(e.body, Body::Speaker { .. }));
+        events
+    };
+    let told = speakers().len();
+    let answer = command("verify", "");
+    assert_eq!(answer["state"]["speaker"], "alice", "{answer}");
+    daemon.until("the same again", || speakers().len() > told);
+    assert_eq!(speakers()[told].body, speakers()[told - 1].body);
+    // By this nobody is ever accepted.
+    command("set", ", \"speaker\": {\"cost_false_accept\": 1e300}");
+    daemon.until("a stranger", || {
+        let last = speakers().pop().map(|e| e.body);
+        matches!(
+            last,
+            Some(Body::Speaker {
+                verdict: Verdict::Reject,
+                ..
+            })
+        )
+    });
+    command("mute", "");
+    let muted = (SourceState::Down, Some("muted by a command".to_owned()));
+    daemon.until("word of it", || place.source_of("hall").contains(&muted));
+    let before = place.windows_of("hall");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(place.windows_of("hall").len(), before.len(), "it is heard");
+    command("unmute", "");
+    daemon.until("windows of another epoch", || {
+        let last = place.windows_of("hall").pop();
+        last.map(|e| e.id.epoch) > before.last().map(|e| e.id.epoch)
+    });
+    daemon.stop();
 }
 
 #[test]

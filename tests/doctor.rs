@@ -157,7 +157,7 @@ fn a_broker_that_is_away_is_a_warning_and_a_wrong_setting_a_failure() {
     assert_eq!(code, Some(0), "{checks:?}");
     let (state, found) = part(&checks, "broker");
     assert!(
-        state == "warn" && found.contains("events wait in memory"),
+        state == "warn" && found.contains("events wait until it comes"),
         "{found}"
     );
     let missing = format!("{address}username = 'u'\npassword_file = '/nonexistent/password'\n");

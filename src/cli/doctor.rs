@@ -65,6 +65,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     checks.push(capture(&config));
     checks.push(sources(&config));
     checks.push(broker(&config));
+    checks.extend(outbox(&config));
     checks.push(store(&config));
     if output.is_json() {
         for check in &checks {
@@ -245,16 +246,42 @@ fn is_program(name: &str) -> bool {
 fn broker(config: &Config) -> Check {
     match &config.mqtt {
         None => Check::new("broker", State::Ok, "none is configured"),
-        Some(config) => match mqtt::probe(config, BROKER_PATIENCE) {
+        Some(mqtt) => match mqtt::probe_as(mqtt, &config.node, BROKER_PATIENCE) {
             Ok(found) => Check::new("broker", State::Ok, found),
             Err(error @ mqtt::MqttError::Unreachable(_)) => Check::new(
                 "broker",
                 State::Warn,
-                format_args!("{error}; events wait in memory until it comes"),
+                format_args!("{error}; events wait until it comes"),
             ),
             Err(error) => Check::new("broker", State::Fail, error),
         },
     }
+}
+
+/// Where events wait for the broker.
+fn outbox(config: &Config) -> Option<Check> {
+    let Some(path) = &config.mqtt.as_ref()?.outbox else {
+        let found = "none: events wait in memory only";
+        return Some(Check::new("outbox", State::Ok, found));
+    };
+    let at = path.display();
+    Some(match mqtt::outbox_look(path) {
+        Ok(Some(events)) => Check::new(
+            "outbox",
+            State::Ok,
+            format_args!("{events} events wait in {at}"),
+        ),
+        Ok(None) => Check::new(
+            "outbox",
+            State::Ok,
+            format_args!("{at}, in use by a daemon"),
+        ),
+        Err(error @ (mqtt::OutboxError::Damaged { .. } | mqtt::OutboxError::Disk { .. })) => {
+            let found = format_args!("{error}; events would wait in memory, or a new one be made");
+            Check::new("outbox", State::Warn, found)
+        }
+        Err(error) => Check::new("outbox", State::Fail, error),
+    })
 }
 
 fn store(config: &Config) -> Check {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::config::{self, Config};
 use crate::model::{Pack, Runtime};
 use crate::pipeline::{Counters, Pipeline, Ready};
-use crate::publish::mqtt::MqttSink;
+use crate::publish::mqtt::{Household, MqttSink};
 use crate::publish::{Bus, Jsonl, QUEUE};
 use crate::telemetry::systemd;
 use anyhow::{Context, anyhow};
@@ -44,7 +44,7 @@ pub fn run(args: Args, _output: &Output) -> Result<Outcome, Failure> {
     let runtime = Runtime::load(config.models.runtime.as_deref())?;
     let pack = Pack::configured(&config.models)?;
     let ready = Ready::open(&config, runtime, &pack)?;
-    let bus = Arc::new(bus(&config, &workbench::info(&pack, &ready))?);
+    let bus = Arc::new(bus(&config, &pack, &ready)?);
     // Before any thread starts, so that no signal is missed.
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot listen for signals")?;
     let pipeline = Pipeline::start(&config, ready, &pack, bus.clone())?;
@@ -112,10 +112,12 @@ enum Ending {
     Failure,
 }
 
-fn bus(config: &Config, info: &serde_json::Value) -> Result<Bus, Failure> {
+fn bus(config: &Config, pack: &Pack, ready: &Ready) -> Result<Bus, Failure> {
     let mut bus = Bus::new();
     if let Some(mqtt) = &config.mqtt {
-        let sink = MqttSink::new(mqtt, &config.node, info)?;
+        let household = Household::new(config, mqtt, pack.sound_classes(), ready.controls());
+        let info = workbench::info(pack, ready);
+        let sink = MqttSink::new(mqtt, &config.node, &info)?.with(household)?;
         bus.add("mqtt", QUEUE, sink)
             .context("cannot start the MQTT thread")?;
     }

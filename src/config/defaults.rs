@@ -1,5 +1,7 @@
 //! Every default of the daemon, and nowhere else.
 
+use std::collections::BTreeMap;
+
 use super::types::*;
 
 impl Default for Config {
@@ -14,6 +16,7 @@ impl Default for Config {
             sound: Sound::default(),
             health: Health::default(),
             mqtt: None,
+            home_assistant: HomeAssistant::default(),
             jsonl: None,
         }
     }
@@ -127,11 +130,39 @@ impl Default for Mqtt {
             ca_file: None,
             client_cert_file: None,
             client_key_file: None,
+            version: 4,
             keep_alive_s: 15,
+            outbox: None,
+            outbox_max_mb: 256,
+            outbox_max_age_h: 168,
             backlog: 10_000,
+            vitals_s: 30,
+            commands: Commands::default(),
         }
     }
 }
+
+impl Default for Commands {
+    fn default() -> Self {
+        Self {
+            allow: Verb::ALL.to_vec(),
+            clients: BTreeMap::new(),
+            per_minute: 60,
+        }
+    }
+}
+
+impl Default for HomeAssistant {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            prefix: "homeassistant".into(),
+        }
+    }
+}
+
+/// Name of the outbox beside the speaker store.
+pub(super) const OUTBOX: &str = "outbox.redb";
 
 /// Name of a daemon that was given none.
 pub(super) fn node() -> String {

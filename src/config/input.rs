@@ -159,6 +159,7 @@ pub(super) fn paths_of(config: &mut Config) -> impl Iterator<Item = &mut PathBuf
             mqtt.ca_file.as_mut(),
             mqtt.client_cert_file.as_mut(),
             mqtt.client_key_file.as_mut(),
+            mqtt.outbox.as_mut(),
         ]
         .into_iter()
         .flatten()

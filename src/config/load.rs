@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::defaults::OUTBOX;
 use super::document::Document;
 use super::error::ConfigError;
 use super::{Config, environment, input, validate};
@@ -66,6 +67,12 @@ pub fn load_with(
                 *path = folder.join(&*path);
             }
         }
+    }
+    if let Some(mqtt) = &mut config.mqtt
+        && mqtt.outbox.is_none()
+        && mqtt.outbox_max_mb > 0
+    {
+        mqtt.outbox = Some(config.speaker.store.with_file_name(OUTBOX));
     }
     Ok(config)
 }

@@ -52,6 +52,23 @@ fn relative_paths_belong_to_the_folder_of_the_file() {
     let mqtt = config.mqtt.expect("present");
     assert_eq!(mqtt.password_file.as_deref(), Some(Path::new("dir/p")));
     assert_eq!(mqtt.ca_file.as_deref(), Some(Path::new("dir/ca")));
+    // Beside the speaker store, wherever that is; nowhere where none is wanted.
+    assert_eq!(mqtt.outbox.as_deref(), Some(Path::new("dir/outbox.redb")));
+    let outbox = |text| read(text).expect("valid").mqtt.expect("present").outbox;
+    assert_eq!(
+        outbox("[speaker]\nstore = '/var/lib/e/s.redb'\n[mqtt]\n").as_deref(),
+        Some(Path::new("/var/lib/e/outbox.redb"))
+    );
+    assert_eq!(
+        outbox("[mqtt]\noutbox = 'o.redb'\n").as_deref(),
+        Some(Path::new("dir/o.redb"))
+    );
+    assert_eq!(outbox("[mqtt]\noutbox_max_mb = 0\n"), None);
+    // One line is enough.
+    assert_eq!(
+        read("mqtt = {}\n").expect("valid"),
+        read("[mqtt]\n").expect("valid")
+    );
     assert_eq!(config.jsonl.expect("present").path, Path::new("-"));
 }
 
@@ -61,7 +78,7 @@ fn shape_problems_name_line_key_and_what_is_expected() {
         (
             "node = 'a'\nnoed = 'b'\n",
             "dir/ew.toml:2:1: `noed`: unknown key `noed`, expected one of `node`, `models`, `stream`, `window`, `speaker`, \
-             `spoof`, `sound`, `health`, `mqtt`, `jsonl`",
+             `spoof`, `sound`, `health`, `mqtt`, `home_assistant`, `jsonl`",
         ),
         (
             "[window]\n  hop = 1\n",
@@ -275,6 +292,18 @@ fn mqtt_keys_that_go_together() {
         (
             "keep_alive_s = 0",
             "2:16: `mqtt.keep_alive_s`: expected 1 to 65535, found 0",
+        ),
+        (
+            "version = 5\nkeep_alive_s = 4",
+            "3:16: `mqtt.keep_alive_s`: expected 5 to 65535, found 4",
+        ),
+        (
+            "version = 3",
+            "2:11: `mqtt.version`: expected 4 to 5, found 3",
+        ),
+        (
+            "outbox = 'speakers.redb'",
+            "2:10: `mqtt.outbox`: is the same file as speaker.store; expected one of its own",
         ),
     ] {
         assert_eq!(

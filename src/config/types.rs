@@ -1,5 +1,6 @@
 //! The shape of a configuration. Ranges stand in the schema attributes for people and editors; `validate` enforces them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -37,6 +38,9 @@ pub struct Config {
     /// MQTT; absent: not published there.
     #[serde(default)]
     pub mqtt: Option<Mqtt>,
+    /// Home Assistant's discovery over MQTT; of no use without `[mqtt]`.
+    #[serde(default)]
+    pub home_assistant: HomeAssistant,
     /// Events as JSON lines; absent: not written.
     #[serde(default)]
     pub jsonl: Option<Jsonl>,
@@ -332,12 +336,69 @@ pub struct Mqtt {
     pub client_cert_file: Option<PathBuf>,
     /// The key that belongs to `client_cert_file`.
     pub client_key_file: Option<PathBuf>,
-    /// Seconds between signs of life to the broker, 1 to 65535.
+    /// Protocol: 4 is MQTT 3.1.1, which every broker speaks; 5 is MQTT 5, by which a broker tells which events it refuses.
+    #[schemars(range(min = 4, max = 5))]
+    pub version: u8,
+    /// Seconds between signs of life to the broker, 1 to 65535, with `version = 5` at least 5.
     #[schemars(range(min = 1, max = 65_535))]
     pub keep_alive_s: u64,
-    /// Events held in memory while the broker is away, 1 to 1000000; the oldest goes first, counted.
+    /// Database file in which events wait until the broker has them; absent: `outbox.redb` beside `speaker.store`. One
+    /// for each daemon.
+    pub outbox: Option<PathBuf>,
+    /// Megabytes (10⁶ bytes) of events that may wait there, 0 to 100000; the oldest goes first, counted. 0: no outbox,
+    /// events wait in memory only and end with the process.
+    #[schemars(range(max = 100_000))]
+    pub outbox_max_mb: u64,
+    /// Hours that an event may wait there, 1 to 8760; an older one goes, counted.
+    #[schemars(range(min = 1, max = 8_760))]
+    pub outbox_max_age_h: u64,
+    /// Events held in memory while neither broker nor outbox has them, 1 to 1000000; the oldest goes first, counted.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub backlog: usize,
+    /// Seconds between the messages that tell level, lag and health, 1 to 3600.
+    #[schemars(range(min = 1, max = 3600))]
+    pub vitals_s: u64,
+    /// Commands that are taken over MQTT.
+    pub commands: Commands,
+}
+
+/// Commands that are taken over MQTT. The daemon cannot see who sends one: that is what the broker's access list is for
+/// (docs/mqtt.md).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Commands {
+    /// Verbs (`mute`, `unmute`, `set`, `verify`) that anybody may use who may publish to `<prefix>/<node>/command/…`.
+    pub allow: Vec<Verb>,
+    /// Verbs for those who publish to `<prefix>/<node>/from/<client>/command/…`, by client:
+    /// `clients = { panel = ["verify"] }`.
+    pub clients: BTreeMap<String, Vec<Verb>>,
+    /// Commands a minute, of all together, 0 to 6000; 0: none are listened to.
+    #[schemars(range(max = 6000))]
+    pub per_minute: u32,
+}
+
+/// What a command does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// Drop a stream's audio unheard.
+    Mute,
+    /// Listen again.
+    Unmute,
+    /// Change prior, costs or margin of a stream's decisions.
+    Set,
+    /// Tell what stands.
+    Verify,
+}
+
+/// Home Assistant's discovery over MQTT.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HomeAssistant {
+    /// Whether devices are announced. Where nobody listens, a few retained messages lie at the broker.
+    pub enabled: bool,
+    /// Home Assistant's own discovery prefix.
+    pub prefix: String,
 }
 
 /// Events as JSON lines.

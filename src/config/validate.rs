@@ -7,7 +7,7 @@ use crate::publish::mqtt::Address;
 
 use super::document::Positions;
 use super::error::Problem;
-use super::{Config, Decision, Input, Mqtt, Pcm, Stream, Window};
+use super::{Config, Decision, Input, Mqtt, Pcm, Stream, Verb, Window};
 
 /// Channels that a source may have.
 pub(super) const MAX_CHANNELS: u16 = 64;
@@ -60,10 +60,63 @@ pub(super) fn problems(config: &Config, positions: &Positions) -> Vec<Problem> {
     if let Some(mqtt) = &config.mqtt {
         check.mqtt(mqtt);
     }
+    if let Some(outbox) = config.mqtt.as_ref().and_then(|mqtt| mqtt.outbox.as_ref())
+        && *outbox == config.speaker.store
+    {
+        check.fail(
+            "mqtt.outbox",
+            "is the same file as speaker.store; expected one of its own".into(),
+        );
+    }
+    check.topic_levels("home_assistant.prefix", &config.home_assistant.prefix);
     if let Some(jsonl) = &config.jsonl {
         check.filled("jsonl.path", jsonl.path.as_os_str().is_empty());
     }
     check.problems
+}
+
+impl Decision {
+    /// Keys out of range, and what was expected of each.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        let prior = self.prior;
+        if !(prior > 0.0 && prior < 1.0) {
+            let text = format!("expected a probability above 0 and below 1, found {prior}");
+            problems.push(("prior", text));
+        }
+        for (name, cost) in [
+            ("cost_miss", self.cost_miss),
+            ("cost_false_accept", self.cost_false_accept),
+        ] {
+            if !(cost > 0.0 && cost.is_finite()) {
+                problems.push((
+                    name,
+                    format!("expected a finite cost above 0, found {cost}"),
+                ));
+            }
+        }
+        let margin = self.margin;
+        if !(margin >= 0.0 && margin.is_finite()) {
+            let text = format!("expected a finite number of nats, 0 or more, found {margin}");
+            problems.push(("margin", text));
+        }
+        problems
+    }
+}
+
+impl Verb {
+    /// Every verb.
+    pub const ALL: [Self; 4] = [Self::Mute, Self::Unmute, Self::Set, Self::Verify];
+
+    /// Its name, the last level of its topic.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mute => "mute",
+            Self::Unmute => "unmute",
+            Self::Set => "set",
+            Self::Verify => "verify",
+        }
+    }
 }
 
 struct Check<'p> {
@@ -203,30 +256,8 @@ impl Check<'_> {
     }
 
     fn decision(&mut self, key: &str, decision: &Decision) {
-        let prior = decision.prior;
-        if !(prior > 0.0 && prior < 1.0) {
-            self.fail(
-                &format!("{key}.prior"),
-                format!("expected a probability above 0 and below 1, found {prior}"),
-            );
-        }
-        for (name, cost) in [
-            ("cost_miss", decision.cost_miss),
-            ("cost_false_accept", decision.cost_false_accept),
-        ] {
-            if !(cost > 0.0 && cost.is_finite()) {
-                self.fail(
-                    &format!("{key}.{name}"),
-                    format!("expected a finite cost above 0, found {cost}"),
-                );
-            }
-        }
-        let margin = decision.margin;
-        if !(margin >= 0.0 && margin.is_finite()) {
-            self.fail(
-                &format!("{key}.margin"),
-                format!("expected a finite number of nats, 0 or more, found {margin}"),
-            );
+        for (name, problem) in decision.problems() {
+            self.fail(&format!("{key}.{name}"), problem);
         }
     }
 
@@ -292,14 +323,7 @@ impl Check<'_> {
                 true
             }
         };
-        let prefix = &mqtt.prefix;
-        let levels_filled = prefix.split('/').all(|level| !level.is_empty());
-        if !levels_filled || prefix.starts_with('$') || prefix.contains(['+', '#', '\0']) {
-            self.fail(
-                "mqtt.prefix",
-                format!("expected topic levels without `+`, `#`, a leading `$` or an empty level, found `{prefix}`"),
-            );
-        }
+        self.topic_levels("mqtt.prefix", &mqtt.prefix);
         self.filled(
             "mqtt.client_id",
             mqtt.client_id.as_deref().is_some_and(str::is_empty),
@@ -332,8 +356,33 @@ impl Check<'_> {
                 );
             }
         }
+        self.integer("mqtt.version", mqtt.version.into(), 4..=5);
         let keep_alive = usize::try_from(mqtt.keep_alive_s).unwrap_or(usize::MAX);
-        self.integer("mqtt.keep_alive_s", keep_alive, 1..=65_535);
+        let least = if mqtt.version == 5 { 5 } else { 1 };
+        self.integer("mqtt.keep_alive_s", keep_alive, least..=65_535);
+        let empty = |path: &std::path::PathBuf| path.as_os_str().is_empty();
+        self.filled("mqtt.outbox", mqtt.outbox.as_ref().is_some_and(empty));
+        let size = usize::try_from(mqtt.outbox_max_mb).unwrap_or(usize::MAX);
+        self.integer("mqtt.outbox_max_mb", size, 0..=100_000);
+        let age = usize::try_from(mqtt.outbox_max_age_h).unwrap_or(usize::MAX);
+        self.integer("mqtt.outbox_max_age_h", age, 1..=8_760);
         self.integer("mqtt.backlog", mqtt.backlog, 1..=1_000_000);
+        let vitals = usize::try_from(mqtt.vitals_s).unwrap_or(usize::MAX);
+        self.integer("mqtt.vitals_s", vitals, 1..=3600);
+        let often = usize::try_from(mqtt.commands.per_minute).unwrap_or(usize::MAX);
+        self.integer("mqtt.commands.per_minute", often, 0..=6000);
+        for client in mqtt.commands.clients.keys() {
+            self.identifier("mqtt.commands.clients", client);
+        }
+    }
+
+    fn topic_levels(&mut self, key: &str, prefix: &str) {
+        let levels_filled = prefix.split('/').all(|level| !level.is_empty());
+        if !levels_filled || prefix.starts_with('$') || prefix.contains(['+', '#', '\0']) {
+            self.fail(
+                key,
+                format!("expected topic levels without `+`, `#`, a leading `$` or an empty level, found `{prefix}`"),
+            );
+        }
     }
 }

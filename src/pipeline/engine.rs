@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use crate::config;
 use crate::model::{Memory, ModelError};
+use crate::publish::control::Controls;
 use crate::publish::{Body, Bus, Event, EventId, SCHEMA, time};
-use crate::task::{Judge, Scores, StreamDecider};
+use crate::task::{Judge, Policy, Scores, StreamDecider};
 
 use super::analyser::{Analyser, Asked, clock_s};
 use super::queue::{Batching, Job, Mark, Queue};
@@ -43,6 +44,14 @@ impl Counters {
     }
 }
 
+/// By what is decided.
+pub struct Rules {
+    /// As configured, for all streams.
+    pub judge: Arc<Judge>,
+    /// What was changed of it since, for each.
+    pub controls: Arc<Controls>,
+}
+
 /// The workers and their queue.
 pub struct Engine {
     queue: Arc<Queue>,
@@ -57,11 +66,12 @@ impl Engine {
         node: &str,
         streams: &[config::Stream],
         analysers: Vec<Analyser>,
-        judge: Arc<Judge>,
+        rules: Rules,
         places: usize,
         batching: Batching,
         bus: Arc<Bus>,
     ) -> std::io::Result<Self> {
+        let Rules { judge, controls } = rules;
         let counters = Arc::new(Counters::default());
         let queue = Arc::new(Queue::new(places));
         let batching = Batching {
@@ -81,6 +91,7 @@ impl Engine {
                 judge: judge.clone(),
                 bus: bus.clone(),
                 counters: counters.clone(),
+                controls: controls.clone(),
             };
             let queue = queue.clone();
             workers.push(
@@ -145,6 +156,10 @@ struct Lane {
     decider: StreamDecider,
     /// Where the stream is, seconds on its clock.
     position_s: f64,
+    /// What the decider decides by: who speaks, whether the voice is real.
+    policies: (Policy, Policy),
+    /// The last word on who speaks and on whether the voice is real.
+    standing: [Option<Body>; 2],
 }
 
 struct Worker {
@@ -158,6 +173,7 @@ struct Worker {
     judge: Arc<Judge>,
     bus: Arc<Bus>,
     counters: Arc<Counters>,
+    controls: Arc<Controls>,
 }
 
 impl Worker {
@@ -236,7 +252,21 @@ impl Worker {
             .fetch_add(u64::from(encoded), Ordering::Relaxed);
         let bodies = self.lane(stream, |lane| {
             lane.position_s = scores.end_s;
-            lane.decider.window(&scores)
+            self.heed_controls(stream, lane);
+            let mut bodies = lane.decider.window(&scores);
+            for body in &bodies {
+                match body {
+                    Body::Speaker { .. } => lane.standing[0] = Some(body.clone()),
+                    Body::Spoof { .. } => lane.standing[1] = Some(body.clone()),
+                    _ => {}
+                }
+            }
+            if self.controls.take_asked(stream) {
+                let untold = lane.standing.iter().flatten();
+                let untold: Vec<Body> = untold.filter(|b| !bodies.contains(b)).cloned().collect();
+                bodies.extend(untold);
+            }
+            bodies
         });
         let lag_ms = window.captured.elapsed().as_secs_f64() * 1e3;
         for body in bodies {
@@ -283,6 +313,26 @@ impl Worker {
             sequence: 0,
             decider: StreamDecider::new(self.judge.clone(), self.streams[stream].sound),
             position_s: 0.0,
+            policies: (self.judge.speaker, self.judge.spoof),
+            standing: [None, None],
+        }
+    }
+
+    /// Decides by what the stream is set to now. A decider keeps nothing of an utterance over such a change: what it
+    /// had gathered was weighed by other rules.
+    fn heed_controls(&self, stream: usize, lane: &mut Lane) {
+        let Some(settings) = self.controls.of(stream) else {
+            return;
+        };
+        let policies = (Policy::new(&settings.speaker), Policy::new(&settings.spoof));
+        if policies != lane.policies {
+            lane.policies = policies;
+            let judge = Judge {
+                speaker: policies.0,
+                spoof: policies.1,
+                ..(*self.judge).clone()
+            };
+            lane.decider = StreamDecider::new(Arc::new(judge), self.streams[stream].sound);
         }
     }
 
@@ -406,8 +456,10 @@ mod tests {
         };
         let analysers = vec![analyser];
         let streams = &config.streams;
+        let controls = Arc::new(Controls::new(&config));
+        let rules = Rules { judge, controls };
         let engine =
-            Engine::start("n", streams, analysers, judge, 9, batching, bus.clone()).unwrap();
+            Engine::start("n", streams, analysers, rules, 9, batching, bus.clone()).unwrap();
         for stream in 0..3 {
             engine.queue().push(stream, Job::Mark(Mark::Epoch(7)), true);
         }

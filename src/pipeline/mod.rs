@@ -167,7 +167,10 @@ impl Pipeline {
             &config.node,
             &config.streams,
             ready.analysers,
-            ready.judge,
+            engine::Rules {
+                judge: ready.judge,
+                controls: ready.controls.clone(),
+            },
             config.window.queue,
             ready.batching,
             bus,
@@ -187,6 +190,7 @@ impl Pipeline {
                 stop: stop.clone(),
                 told: None,
                 heard: Instant::now(),
+                mute: stream::Mute::new(ready.controls.clone()),
             };
             let window = config.window.clone();
             streams.push(

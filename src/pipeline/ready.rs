@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Precision};
 use crate::model::{Device, Execution, Pack, Part, Runtime, Wanted};
+use crate::publish::control::Controls;
 use crate::task::Judge;
 
 use super::analyser::Analyser;
@@ -21,6 +22,7 @@ pub struct Ready {
     pub(super) analysers: Vec<Analyser>,
     pub(super) judge: Arc<Judge>,
     pub(super) batching: Batching,
+    pub(super) controls: Arc<Controls>,
     device: Device,
     refused: Vec<String>,
 }
@@ -71,9 +73,15 @@ impl Ready {
             analysers,
             judge,
             batching,
+            controls: Arc::new(Controls::new(config)),
             device,
             refused,
         })
+    }
+
+    /// What can be changed while the pipeline runs.
+    pub fn controls(&self) -> Arc<Controls> {
+        self.controls.clone()
     }
 
     /// Where the models really run.

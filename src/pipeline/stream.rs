@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::audio::{Frontend, Output, Packet, SAMPLE_RATE, SilenceWatch, Source, SourceError};
 use crate::config;
+use crate::publish::control::Controls;
 use crate::publish::{GapReason, SourceState};
 
 use super::queue::{Job, Mark, Queue};
@@ -37,6 +38,53 @@ pub struct StreamThread {
     pub told: Option<SourceState>,
     /// When the newest audio was captured.
     pub heard: Instant,
+    /// Whether anything is heard at all.
+    pub mute: Mute,
+}
+
+/// A muted stream is one whose source is down: what comes from it is dropped unheard, and when it is listened to again, its
+/// sample clock starts anew.
+pub struct Mute {
+    controls: Arc<Controls>,
+    muted: bool,
+    format: Option<Packet>,
+}
+
+impl Mute {
+    /// Not muted yet.
+    pub fn new(controls: Arc<Controls>) -> Self {
+        Self {
+            controls,
+            muted: false,
+            format: None,
+        }
+    }
+
+    /// What is left of a packet of the `index`-th stream and its samples.
+    fn pass(&mut self, index: usize, packet: Packet, samples: &mut Vec<f32>) -> Packet {
+        if let Packet::Format { .. } = packet {
+            self.format = Some(packet.clone());
+        }
+        let muted = self.controls.of(index).is_some_and(|s| s.muted);
+        match packet {
+            Packet::Audio { .. } if muted != self.muted => {
+                self.muted = muted;
+                samples.clear();
+                let reason = "muted by a command".to_owned();
+                let again = self.format.clone().unwrap_or(Packet::Idle);
+                if muted {
+                    Packet::Down { reason }
+                } else {
+                    again
+                }
+            }
+            Packet::Format { .. } | Packet::Audio { .. } | Packet::Gap { .. } if self.muted => {
+                samples.clear();
+                Packet::Idle
+            }
+            other => other,
+        }
+    }
 }
 
 impl StreamThread {
@@ -56,6 +104,7 @@ impl StreamThread {
                 Ok(packet) => packet,
                 Err(error) => break End::Failed(error),
             };
+            let packet = self.mute.pass(self.index, packet, &mut interleaved);
             if let Some(frontend) = &mut self.wide {
                 twice.clone_from(&interleaved);
                 if let Err(error) = frontend.push(&packet, &mut twice, &mut wide) {
@@ -264,6 +313,7 @@ mod tests {
             queue: queue.clone(),
             told: None,
             heard: Instant::now(),
+            mute: Mute::new(Arc::new(Controls::new(&config::Config::default()))),
         };
         let fine = thread.run(&config::Window::default());
         let one = Batching {
@@ -278,6 +328,47 @@ mod tests {
             Some((0, Job::Mark(Mark::Source { state, reason }))) => (fine, state, reason),
             _ => panic!("expected word of the source"),
         }
+    }
+
+    #[test]
+    fn a_muted_stream_is_one_whose_source_is_down() {
+        let mut config = config::Config::default();
+        config.streams.push(config::Stream {
+            id: "a".into(),
+            source: config::Input::Mic { device: None },
+            channel: None,
+            sound: true,
+        });
+        let controls = Arc::new(Controls::new(&config));
+        let mut mute = Mute::new(controls.clone());
+        let set = |muted| {
+            let mut settings = controls.settings("a").unwrap();
+            settings.muted = muted;
+            assert!(controls.set("a", settings));
+        };
+        let format = Packet::Format {
+            rate: 16_000,
+            channels: 1,
+        };
+        let audio = Packet::Audio {
+            captured: Instant::now(),
+        };
+        let mut pass = |packet: &Packet| {
+            let mut samples = vec![0.5; 160];
+            let left = mute.pass(0, packet.clone(), &mut samples);
+            (left, samples.len())
+        };
+        assert_eq!(pass(&format).0, format);
+        assert_eq!(pass(&audio), (audio.clone(), 160));
+        set(true);
+        assert!(matches!(pass(&audio), (Packet::Down { .. }, 0)));
+        assert_eq!(pass(&audio), (Packet::Idle, 0));
+        assert_eq!(pass(&Packet::Gap { frames: 7 }).0, Packet::Idle);
+        assert_eq!(pass(&Packet::End).0, Packet::End);
+        set(false);
+        // The resampler has to be made anew.
+        assert_eq!(pass(&audio), (format, 0));
+        assert_eq!(pass(&audio), (audio, 160));
     }
 
     #[test]

@@ -1,15 +1,19 @@
-//! Where findings leave: the event schema, the bus that fans events out to bounded sink queues, MQTT, JSON lines.
+//! Where findings leave: the event schema, the bus that fans events out to bounded sink queues, MQTT with Home
+//! Assistant's discovery and commands, JSON lines.
 //! No decision is taken here.
 
 pub mod broker;
 mod bus;
+pub mod control;
 mod event;
+pub mod home_assistant;
 mod jsonl;
 pub mod mqtt;
 pub mod schema;
 mod state;
 mod throttle;
 pub mod time;
+mod vitals;
 
 pub use bus::{Bus, Counters, Inbox, QUEUE, Sink, SinkError};
 pub use event::{
@@ -18,3 +22,4 @@ pub use event::{
 };
 pub use jsonl::{Jsonl, JsonlError};
 pub use state::StreamState;
+pub use vitals::{NodeVitals, StreamVitals};

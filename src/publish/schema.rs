@@ -3,8 +3,10 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
 
+use super::control::StreamSettings;
 use super::event::Event;
 use super::state::StreamState;
+use super::vitals::{NodeVitals, StreamVitals};
 
 /// Draft 2020-12 schema of [`Event`].
 pub fn event() -> Value {
@@ -14,6 +16,21 @@ pub fn event() -> Value {
 /// Draft 2020-12 schema of [`StreamState`].
 pub fn state() -> Value {
     of::<StreamState>("state")
+}
+
+/// Draft 2020-12 schema of [`StreamVitals`].
+pub fn stream_vitals() -> Value {
+    of::<StreamVitals>("stream-vitals")
+}
+
+/// Draft 2020-12 schema of [`NodeVitals`].
+pub fn node_vitals() -> Value {
+    of::<NodeVitals>("node-vitals")
+}
+
+/// Draft 2020-12 schema of [`StreamSettings`].
+pub fn settings() -> Value {
+    of::<StreamSettings>("settings")
 }
 
 /// The schema of what serde writes (not of what it would also read): consumers can count on each required field.
@@ -49,7 +66,13 @@ mod tests {
 
     #[test]
     fn committed_schemas_are_those_of_the_types() {
-        for (name, generated) in [("event.json", event()), ("state.json", state())] {
+        for (name, generated) in [
+            ("event.json", event()),
+            ("state.json", state()),
+            ("stream-vitals.json", stream_vitals()),
+            ("node-vitals.json", node_vitals()),
+            ("settings.json", settings()),
+        ] {
             assert_eq!(
                 committed(name, &generated),
                 generated,

@@ -16,7 +16,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Subscribed to everything under `earwitness/` at QoS 1 when it returns.
+    /// Subscribed to everything at QoS 1 when it returns.
     pub fn start(port: u16) -> Self {
         Self::with(MqttOptions::new(
             format!("listener-{port}-{:?}", thread::current().id()),
@@ -42,9 +42,7 @@ impl Listener {
                 }
                 match happening {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                        client
-                            .try_subscribe("earwitness/#", QoS::AtLeastOnce)
-                            .unwrap();
+                        client.try_subscribe("#", QoS::AtLeastOnce).unwrap();
                     }
                     Ok(Event::Incoming(Packet::SubAck(_))) => {
                         subscribed.fetch_add(1, SeqCst);

@@ -3,6 +3,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod delivery;
+mod durable;
+mod household;
 mod proxy;
 mod security;
 mod topics;

@@ -5,10 +5,12 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 #[derive(Default)]
 struct Shared {
     closed: AtomicBool,
+    stalled: AtomicBool,
     accepted: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
 }
@@ -38,8 +40,9 @@ impl Proxy {
                     .lock()
                     .unwrap()
                     .extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
-                pipe(client.try_clone().unwrap(), server.try_clone().unwrap());
-                pipe(server, client);
+                let (c, s) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                pipe(c, s, inner.clone());
+                pipe(server, client, inner.clone());
             }
         });
         Self { port, shared }
@@ -64,16 +67,28 @@ impl Proxy {
         self.shared.closed.store(false, SeqCst);
     }
 
+    /// Passes nothing on until [`Proxy::go_on`], but keeps every connection.
+    pub fn stall(&self) {
+        self.shared.stalled.store(true, SeqCst);
+    }
+
+    pub fn go_on(&self) {
+        self.shared.stalled.store(false, SeqCst);
+    }
+
     /// Connections that came in so far, refused ones included.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(SeqCst)
     }
 }
 
-fn pipe(mut from: TcpStream, mut to: TcpStream) {
+fn pipe(mut from: TcpStream, mut to: TcpStream, shared: Arc<Shared>) {
     thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(n) = from.read(&mut buffer) {
+            while shared.stalled.load(SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
             if n == 0 || to.write_all(&buffer[..n]).is_err() {
                 break;
             }

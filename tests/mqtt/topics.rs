@@ -15,9 +15,21 @@ const BASE: &str = "earwitness/test";
 
 #[test]
 fn events_state_info_and_status_lie_where_the_contract_says() {
+    contract(4);
+}
+
+#[test]
+fn mqtt_5_keeps_the_same_contract() {
+    contract(5);
+}
+
+fn contract(version: u8) {
     let broker = Mosquitto::start();
     let listener = Listener::start(broker.port);
-    let (bus, status) = start(&config(broker.port));
+    let (bus, status) = start(&earwitness::config::Mqtt {
+        version,
+        ..config(broker.port)
+    });
     listener.wait_last(&format!("{BASE}/status"), "online");
     let events = [
         source_up(0),

@@ -1,19 +1,20 @@
 //! The loop that owns client and event loop. Events come in through the sink's inbox, whatever the broker does.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rumqttc::{
-    AsyncClient, Event as Happening, MqttOptions, NetworkOptions, Outgoing as Sent, Packet, QoS,
-};
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::{Backoff, random};
-use super::delivery::{CHANNEL, Delivery};
+use super::delivery::{CHANNEL, Delivery, Order};
 use super::failure::{Failure, NETWORK_TIMEOUT_S, explain, overflow};
-use super::options::{MqttError, Options};
+use super::household::{Household, Reply};
+use super::options::{MqttError, OFFLINE, Options};
+use super::outbox::{Limits, Message, OutboxError, Report, Store, Writer};
 use super::status::{Status, StatusHandle};
 use super::topic::{TopicError, Topics};
+use super::wire::{self, Client, Happening, Incoming};
 use crate::config;
 use crate::publish::bus::{Inbox, Sink, SinkError};
 use crate::publish::event::{Body, Event};
@@ -32,11 +33,26 @@ pub struct MqttSink {
     delivery: Delivery,
     states: BTreeMap<String, StreamState>,
     status: StatusHandle,
+    disk: Option<Disk>,
+    writer: Option<Writer>,
+    household: Option<Household>,
     inbox_closed: bool,
     invalid: Throttle,
     full: Throttle,
+    evicted: Throttle,
+    refused: Throttle,
     lost: Throttle,
     last_loss: String,
+}
+
+/// The outbox before its thread runs.
+struct Disk {
+    path: PathBuf,
+    limits: Limits,
+    /// None when the disk refused; it is tried again.
+    store: Option<Store>,
+    /// The first key that it does not have.
+    end: u64,
 }
 
 /// How a connection ended.
@@ -56,31 +72,77 @@ enum Farewell {
 }
 
 impl MqttSink {
-    /// Checks the configuration; `info` becomes the retained `<prefix>/<node>/info`. Connects to nothing yet.
+    /// Checks the configuration and opens the outbox; `info` becomes the retained `<prefix>/<node>/info`. Connects to
+    /// nothing yet.
     ///
     /// # Errors
-    /// [`MqttError`] names the key that is wrong.
+    /// [`MqttError`] names the key that is wrong. A disk that refuses is no error: events wait in memory until it does
+    /// not.
     pub fn new(
         config: &config::Mqtt,
         node: &str,
         info: &serde_json::Value,
     ) -> Result<Self, MqttError> {
         let topics = Topics::new(&config.prefix, node)?;
-        let mut delivery = Delivery::new(config.backlog);
+        let options = Options::new(config, node)?;
+        let status = StatusHandle::default();
+        let (mut delivery, disk) = match &config.outbox {
+            Some(path) if config.outbox_max_mb > 0 => {
+                let limits = Limits {
+                    bytes: config.outbox_max_mb * 1_000_000,
+                    age: Duration::from_secs(config.outbox_max_age_h * 3600),
+                };
+                open(path.clone(), limits, config.backlog, &status)?
+            }
+            _ => (Delivery::new(config.backlog), None),
+        };
         delivery.retain(topics.status(), b"online".to_vec());
         delivery.retain(topics.info(), info.to_string().into_bytes());
         Ok(Self {
-            options: Options::new(config, node)?,
+            options,
             topics,
             delivery,
             states: BTreeMap::new(),
-            status: StatusHandle::default(),
+            status,
+            disk,
+            writer: None,
+            household: None,
             inbox_closed: false,
             invalid: Throttle::new(Duration::from_secs(10)),
             full: Throttle::new(Duration::from_secs(60)),
+            evicted: Throttle::new(Duration::from_secs(60)),
+            refused: Throttle::new(Duration::from_secs(60)),
             lost: Throttle::new(Duration::from_secs(60)),
             last_loss: String::new(),
         })
+    }
+
+    /// Tells of streams, vitals and settings too, announces itself to Home Assistant and listens to commands. What an
+    /// earlier run announced and this one does not is cleared at the broker.
+    ///
+    /// # Errors
+    /// When a name cannot be part of a topic.
+    pub fn with(mut self, household: Household) -> Result<Self, MqttError> {
+        let first = household.first(&self.topics)?;
+        let topics = household.topics(&self.topics, &first)?;
+        if let Some(store) = self.disk.as_mut().and_then(|disk| disk.store.as_mut()) {
+            match store.announce(&topics) {
+                Ok(gone) => {
+                    for topic in gone {
+                        tracing::info!(topic, "cleared: an earlier run announced it");
+                        self.delivery.retain(topic, Vec::new());
+                    }
+                }
+                Err(error) => outbox_fails(&self.status, &error.to_string()),
+            }
+        }
+        for (topic, payload) in first {
+            if !self.delivery.retain(topic.clone(), payload) {
+                tracing::error!(topic, "too many retained topics: not announced");
+            }
+        }
+        self.household = Some(household);
+        Ok(self)
     }
 
     /// For logs and `doctor`; stays valid while the sink runs and after.
@@ -88,10 +150,21 @@ impl MqttSink {
         self.status.clone()
     }
 
+    /// Starts the outbox's thread.
+    fn start_outbox(&mut self) -> Result<(), SinkError> {
+        let Some(disk) = self.disk.take() else {
+            return Ok(());
+        };
+        let writer = Writer::start(&disk.path, disk.limits, disk.store, disk.end)
+            .map_err(|e| SinkError(format!("cannot start the outbox's thread: {e}")))?;
+        self.writer = Some(writer);
+        Ok(())
+    }
+
     async fn serve(&mut self, inbox: &mut Inbox) {
         let mut backoff = Backoff::default();
         loop {
-            let end = match self.options.session(&self.topics) {
+            let end = match self.options.connection(Some(&self.topics)) {
                 Ok(options) => self.connection(options, inbox).await,
                 // A password file that went away since the start.
                 Err(error) => End::Lost {
@@ -113,20 +186,45 @@ impl MqttSink {
                 break;
             }
         }
+        self.finish(inbox);
+    }
+
+    /// Lets the outbox write what it has, and tells what becomes of the rest.
+    fn finish(&mut self, inbox: &Inbox) {
+        self.place_orders();
+        if let Some(mut writer) = self.writer.take() {
+            writer.desk.close();
+            let deadline = inbox.deadline().unwrap_or_else(std::time::Instant::now);
+            while let Some(report) = writer.next_until(deadline) {
+                self.take_report(Some(report));
+            }
+            if !writer.finish(deadline) {
+                tracing::warn!("the outbox was not written in time");
+            }
+        }
         self.publish_status();
-        let pending = self.delivery.pending();
-        if pending > 0 {
-            tracing::warn!(pending, broker = %self.options.address, "events not acknowledged by the broker are lost");
+        let (pending, exposed) = (self.delivery.pending(), self.delivery.exposed());
+        let broker = &self.options.address;
+        if exposed > 0 {
+            tracing::warn!(
+                pending = exposed, %broker,
+                "events not acknowledged by the broker are lost"
+            );
+        }
+        if pending > exposed {
+            tracing::info!(
+                events = pending - exposed, %broker,
+                "events wait in the outbox for the next start"
+            );
         }
     }
 
     /// One connection from the first attempt to its end. A new event loop each time: rumqttc's own memory of a lost
     /// connection is dropped with it, ours is in `delivery`.
-    async fn connection(&mut self, options: MqttOptions, inbox: &mut Inbox) -> End {
+    async fn connection(&mut self, options: wire::Options, inbox: &mut Inbox) -> End {
         // rumqttc notices a silent broker by its missing ping responses, but not while it is stuck in a write.
         let silence = 2 * self.options.keep_alive + Duration::from_secs(2 * NETWORK_TIMEOUT_S);
-        let (client, mut eventloop) = AsyncClient::new(options, CHANNEL);
-        eventloop.set_network_options(network());
+        let (client, mut connection) = options.open(CHANNEL);
         let mut up: Option<Instant> = None;
         let mut heard = Instant::now();
         let mut farewell = Farewell::None;
@@ -137,13 +235,14 @@ impl MqttSink {
         loop {
             // rumqttc's poll loses a request when it is cancelled in the middle of a write: it runs to its end.
             let polled = {
-                let poll = eventloop.poll();
+                let poll = connection.poll();
                 tokio::pin!(poll);
                 loop {
                     let wake = if self.inbox_closed {
                         Instant::now() + Duration::from_millis(20)
                     } else {
-                        heard + silence
+                        self.wake()
+                            .map_or(heard + silence, |wake| wake.min(heard + silence))
                     };
                     tokio::select! {
                         polled = &mut poll => break polled,
@@ -151,6 +250,7 @@ impl MqttSink {
                             Some(event) => self.take(&event, up.map(|_| &client)),
                             None => self.inbox_closed = true,
                         },
+                        report = Writer::next(&mut self.writer) => self.take_report(report),
                         () = sleep_until(wake) => {}
                     }
                     if heard.elapsed() > silence {
@@ -159,6 +259,7 @@ impl MqttSink {
                         let refused = false;
                         return lost(up, Failure { text, refused });
                     }
+                    self.tell_vitals();
                     if self.inbox_closed && self.leave(inbox, &client, up, &mut farewell) {
                         return End::Closed;
                     }
@@ -167,28 +268,48 @@ impl MqttSink {
                     }
                 }
             };
-            match polled {
-                Ok(Happening::Incoming(packet)) => {
-                    heard = Instant::now();
-                    match packet {
-                        Packet::ConnAck(ack) => {
-                            up = Some(heard);
-                            self.connected(ack.session_present);
-                        }
-                        Packet::PubAck(ack) => self.delivery.acknowledged(ack.pkid),
-                        _ => {}
+            let happening = match polled {
+                Ok(happening) => happening,
+                // The broker closes after our farewell; that is no loss.
+                Err(_) if farewell == Farewell::Disconnecting => return End::Closed,
+                Err(error) => return lost(up, explain(&error, &self.options)),
+            };
+            if !matches!(
+                happening,
+                Happening::Written(_) | Happening::Left | Happening::Other
+            ) {
+                heard = Instant::now();
+            }
+            match happening {
+                Happening::Accepted { session_present } => {
+                    up = Some(heard);
+                    self.connected(session_present);
+                    if !self.subscribe(&client) {
+                        return lost(up, overflow());
                     }
                 }
-                Ok(Happening::Outgoing(Sent::Publish(pkid))) => {
+                Happening::Acknowledged { pkid, refused } => {
+                    let is_event = self.delivery.acknowledged(pkid, refused.is_some());
+                    if let Some(reason) = refused {
+                        self.broker_refused(&reason, is_event);
+                    }
+                }
+                Happening::Written(pkid) => {
                     if self.delivery.written(pkid) {
                         self.status.update(|s| s.published += 1);
                     }
                 }
-                Ok(Happening::Outgoing(Sent::Disconnect)) => return End::Closed,
-                Ok(Happening::Outgoing(_)) => {}
-                // The broker closes after our farewell; that is no loss.
-                Err(_) if farewell == Farewell::Disconnecting => return End::Closed,
-                Err(error) => return lost(up, explain(&error, &self.options)),
+                Happening::Left => return End::Closed,
+                Happening::Subscribed { granted: false } => {
+                    let text = format!(
+                        "{} refuses our subscriptions; check what user and client id may read",
+                        self.options.address
+                    );
+                    tracing::error!("{text}");
+                    self.status.update(|s| s.last_error = Some(text));
+                }
+                Happening::Message(message) => self.hear(&message, &client),
+                Happening::Subscribed { granted: true } | Happening::Heard | Happening::Other => {}
             }
             if up.is_some() && !self.pump(&client, &farewell) {
                 return lost(up, overflow());
@@ -198,18 +319,171 @@ impl MqttSink {
     }
 
     /// Hands the client what it can take. `false`: it took less than the book-keeping says it must.
-    fn pump(&mut self, client: &AsyncClient, farewell: &Farewell) -> bool {
-        while let Some(out) = self.delivery.next(*farewell != Farewell::None) {
-            let handed = client.try_publish(out.topic, QoS::AtLeastOnce, out.retain, out.payload);
-            if handed.is_err() {
-                return false;
+    fn pump(&mut self, client: &Client, farewell: &Farewell) -> bool {
+        let mut room = true;
+        while room && let Some(out) = self.delivery.next(*farewell != Farewell::None) {
+            room = client.publish(out.topic, true, out.retain, out.payload);
+        }
+        self.place_orders();
+        room
+    }
+
+    /// `false`: the client has no room.
+    fn subscribe(&self, client: &Client) -> bool {
+        let household = self.household.as_ref();
+        let wanted = household
+            .map(|h| h.subscriptions(&self.topics))
+            .unwrap_or_default();
+        wanted.is_empty() || client.subscribe(&wanted)
+    }
+
+    /// A message to us.
+    fn hear(&mut self, message: &Incoming, client: &Client) {
+        let Some(household) = &mut self.household else {
+            return;
+        };
+        let now = std::time::Instant::now();
+        let Some(reply) = household.hear(message, &self.topics, &self.states, now) else {
+            return;
+        };
+        let Reply {
+            topic,
+            correlation,
+            payload,
+            retained,
+            refused,
+        } = reply;
+        if let Some((topic, payload)) = retained {
+            self.delivery.retain(topic, payload);
+        }
+        self.status.update(|s| {
+            let count = if refused {
+                &mut s.commands_refused
+            } else {
+                &mut s.commands
+            };
+            *count += 1;
+        });
+        if !(self.delivery.offer(false) && client.answer(topic, correlation, payload)) {
+            tracing::warn!("no room for the answer to a command: the connection is slow");
+        }
+    }
+
+    /// When there is something to tell by itself.
+    fn wake(&self) -> Option<Instant> {
+        self.household.as_ref().map(|h| Instant::from_std(h.wake()))
+    }
+
+    /// Vitals and what Home Assistant has to be told again, when their time has come.
+    fn tell_vitals(&mut self) {
+        let Some(household) = &mut self.household else {
+            return;
+        };
+        let now = std::time::Instant::now();
+        if household.greets(now) {
+            // Discovery, then state.
+            self.delivery.repeat(|topic| household.is_discovery(topic));
+            self.delivery.repeat(|_| true);
+        }
+        let told = household.vitals(&self.topics, &self.states, &self.status.get(), now);
+        if told.is_empty() {
+            return;
+        }
+        for (topic, payload) in told {
+            self.delivery.retain(topic, payload);
+        }
+        // A sign of life for what expires.
+        let states: Vec<String> = self
+            .states
+            .keys()
+            .filter_map(|s| self.topics.state(s).ok())
+            .collect();
+        self.delivery
+            .repeat(|topic| states.iter().any(|state| state == topic));
+    }
+
+    /// Hands the outbox what there is to do.
+    fn place_orders(&mut self) {
+        let orders = std::mem::take(&mut self.delivery.orders);
+        let Some(writer) = &self.writer else {
+            return;
+        };
+        for order in orders {
+            match order {
+                Order::Insert(key, message) => writer.desk.insert(key, message),
+                Order::Remove(key) => writer.desk.remove(key),
+                Order::Load(from) => writer.desk.load(from),
+                Order::Forget(topic) => writer.desk.forget(topic),
             }
         }
-        true
+    }
+
+    /// Word from the outbox; `None`: its thread has died.
+    fn take_report(&mut self, report: Option<Report>) {
+        match report {
+            Some(Report::Stored {
+                below,
+                events,
+                bytes,
+            }) => {
+                self.delivery.stored(below);
+                self.status.update(|s| {
+                    if s.outbox_error.take().is_some() {
+                        tracing::info!(events, "the outbox works again");
+                    }
+                    (s.stored, s.stored_bytes) = (events, bytes);
+                });
+            }
+            Some(Report::Evicted(evicted)) => {
+                let aged = self.delivery.evicted(&evicted.aged);
+                let crowded = self.delivery.evicted(&evicted.crowded);
+                self.status.update(|s| s.evicted += aged + crowded);
+                if aged + crowded > 0 && self.evicted.hit(std::time::Instant::now()).is_some() {
+                    let total = self.status.get().evicted;
+                    tracing::warn!(
+                        aged,
+                        crowded,
+                        total,
+                        "the oldest events left the outbox undelivered: outbox_max_age_h or outbox_max_mb is reached"
+                    );
+                }
+            }
+            Some(Report::Loaded {
+                from,
+                below,
+                messages,
+            }) => self.delivery.loaded(from, below, messages),
+            Some(Report::Failing(reason)) => outbox_fails(&self.status, &reason),
+            Some(Report::Reset) => self.delivery.reset(),
+            None => {
+                self.writer = None;
+                self.delivery.abandon();
+                outbox_fails(&self.status, "its thread has ended; restart earwitness");
+            }
+        }
+        self.place_orders();
+        self.publish_status();
+    }
+
+    /// MQTT 5 only: the broker takes the connection, but not this.
+    fn broker_refused(&mut self, reason: &str, is_event: bool) {
+        let what = if is_event {
+            "an event"
+        } else {
+            "a retained message"
+        };
+        let text = format!(
+            "{} refuses {what}: {reason}; check what user and client id may publish there",
+            self.options.address
+        );
+        if self.refused.hit(std::time::Instant::now()).is_some() {
+            tracing::error!("{text}");
+        }
+        self.status.update(|s| s.last_error = Some(text));
     }
 
     /// One event from the bus; `client` when the connection stands.
-    fn take(&mut self, event: &Event, client: Option<&AsyncClient>) {
+    fn take(&mut self, event: &Event, client: Option<&Client>) {
         if let Err(error) = self.try_take(event, client) {
             self.status.update(|s| s.invalid += 1);
             if let Some(count) = self.invalid.hit(std::time::Instant::now()) {
@@ -219,7 +493,10 @@ impl MqttSink {
         self.publish_status();
     }
 
-    fn try_take(&mut self, event: &Event, client: Option<&AsyncClient>) -> Result<(), String> {
+    fn try_take(&mut self, event: &Event, client: Option<&Client>) -> Result<(), String> {
+        if let Some(household) = &mut self.household {
+            household.take(event);
+        }
         let bad_topic = |e: TopicError| e.to_string();
         let stream = &event.id.stream;
         let topic = self
@@ -229,10 +506,7 @@ impl MqttSink {
         let payload = event.to_json().map_err(|e| e.to_string())?;
         if matches!(event.body, Body::Window { .. }) {
             let sent = client.is_some_and(|client| {
-                self.delivery.offer_window()
-                    && client
-                        .try_publish(topic, QoS::AtMostOnce, false, payload)
-                        .is_ok()
+                self.delivery.offer(true) && client.publish(topic, false, false, payload)
             });
             if !sent {
                 self.status.update(|s| s.windows_skipped += 1);
@@ -240,9 +514,16 @@ impl MqttSink {
             return Ok(());
         }
         let (size, dropped) = (payload.len(), self.delivery.dropped);
-        if !self.delivery.push(topic, payload) {
+        let message = Message {
+            topic,
+            payload,
+            taken_ms: unix_ms(),
+        };
+        if !self.delivery.push(message) {
             return Err(format!("{size} bytes do not fit into an MQTT packet"));
         }
+        // At once, so that it is in memory only for as short as can be.
+        self.place_orders();
         if self.delivery.dropped > dropped && self.full.hit(std::time::Instant::now()).is_some() {
             let total = self.delivery.dropped;
             tracing::warn!(total, "MQTT backlog is full: the oldest events are dropped");
@@ -266,7 +547,7 @@ impl MqttSink {
     fn leave(
         &mut self,
         inbox: &Inbox,
-        client: &AsyncClient,
+        client: &Client,
         up: Option<Instant>,
         farewell: &mut Farewell,
     ) -> bool {
@@ -284,12 +565,12 @@ impl MqttSink {
         match farewell {
             Farewell::None if self.delivery.pending() == 0 || left <= FAREWELL => {
                 let topic = self.topics.status();
-                self.delivery.retain(topic, b"offline".to_vec());
+                self.delivery.retain(topic, OFFLINE.as_bytes().to_vec());
                 *farewell = Farewell::Said;
             }
             Farewell::Said if self.delivery.idle() => {
                 *farewell = Farewell::Disconnecting;
-                return client.try_disconnect().is_err();
+                return !client.disconnect();
             }
             _ => {}
         }
@@ -311,7 +592,10 @@ impl MqttSink {
                 if Instant::now() >= until {
                     return true;
                 }
-                sleep_until(Instant::now() + Duration::from_millis(20)).await;
+                tokio::select! {
+                    report = Writer::next(&mut self.writer) => self.take_report(report),
+                    () = sleep_until(Instant::now() + Duration::from_millis(20)) => {}
+                }
                 continue;
             }
             tokio::select! {
@@ -319,6 +603,7 @@ impl MqttSink {
                     Some(event) => self.take(&event, None),
                     None => self.inbox_closed = true,
                 },
+                report = Writer::next(&mut self.writer) => self.take_report(report),
                 () = sleep_until(until) => return true,
             }
         }
@@ -358,7 +643,8 @@ impl MqttSink {
     fn publish_status(&self) {
         let d = &self.delivery;
         self.status.update(|s: &mut Status| {
-            (s.acked, s.dropped, s.pending) = (d.acked, d.dropped, d.pending() as u64);
+            (s.acked, s.refused, s.dropped) = (d.acked, d.refused, d.dropped);
+            (s.pending, s.secured) = (d.pending(), d.secured());
         });
     }
 }
@@ -369,6 +655,7 @@ impl Sink for MqttSink {
             .enable_all()
             .build()
             .map_err(|e| SinkError(MqttError::Runtime(e).to_string()))?;
+        self.start_outbox()?;
         runtime.block_on(self.serve(&mut inbox));
         // A name look-up that hangs must not hold up the end.
         runtime.shutdown_background();
@@ -376,10 +663,52 @@ impl Sink for MqttSink {
     }
 }
 
-pub(super) fn network() -> NetworkOptions {
-    let mut network = NetworkOptions::new();
-    network.set_connection_timeout(NETWORK_TIMEOUT_S);
-    // Events are small and wanted at once.
-    network.set_tcp_nodelay(true);
-    network
+/// Opens the outbox. One that another daemon has, or that is none, is an error; a disk that refuses is waited for.
+fn open(
+    path: PathBuf,
+    limits: Limits,
+    backlog: usize,
+    status: &StatusHandle,
+) -> Result<(Delivery, Option<Disk>), MqttError> {
+    let opened = Store::open(&path, limits).and_then(|(store, _)| {
+        let (first, end) = store.range()?;
+        Ok((store, first, end))
+    });
+    let (store, first, end) = match opened {
+        Ok((store, first, end)) => (Some(store), first, end),
+        Err(error @ OutboxError::Disk { .. }) => {
+            outbox_fails(status, &error.to_string());
+            // Whatever the disk holds, its keys are lower: a daemon would need centuries to count so far.
+            (None, 1 << 62, 1 << 62)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let waiting = store.as_ref().map_or(0, Store::events);
+    if waiting > 0 {
+        tracing::info!(waiting, outbox = %path.display(), "events of an earlier run wait in the outbox");
+    }
+    let disk = Disk {
+        path,
+        limits,
+        store,
+        end,
+    };
+    Ok((Delivery::durable(backlog, first, end, waiting), Some(disk)))
+}
+
+/// Events are not safe any more: told once for each reason.
+fn outbox_fails(status: &StatusHandle, reason: &str) {
+    status.update(|s| {
+        if s.outbox_error.as_deref() != Some(reason) {
+            tracing::error!(
+                "events wait in memory only, and would be lost with the process: {reason}"
+            );
+            s.outbox_error = Some(reason.to_owned());
+        }
+    });
+}
+
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }

@@ -20,18 +20,26 @@
 
 mod address;
 mod backoff;
+mod command;
 mod delivery;
 mod failure;
+mod household;
 mod link;
 mod options;
+mod outbox;
 mod probe;
+#[cfg(test)]
+mod reference;
 mod status;
 mod topic;
+mod wire;
 
 pub use address::{Address, AddressError};
+pub use household::Household;
 pub use link::MqttSink;
-pub use options::MqttError;
-pub use probe::probe;
+pub use options::{MqttError, OFFLINE, PASSWORD_VARIABLE};
+pub use outbox::{OutboxError, look as outbox_look};
+pub use probe::{probe, probe_as};
 pub use status::{Status, StatusHandle};
 pub use topic::{TopicError, Topics};
 

@@ -5,18 +5,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::{LastWill, MqttOptions, QoS, TlsConfiguration, Transport};
+use rumqttc::{LastWill, MqttOptions, QoS, TlsConfiguration, Transport, v5};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::address::{Address, AddressError};
 use super::delivery::IN_FLIGHT_LIMIT;
+use super::outbox::OutboxError;
 use super::topic::{TopicError, Topics};
+use super::wire;
 use crate::config;
 
 /// Longest password file, bytes: an MQTT password has a 16-bit length.
 const MAX_PASSWORD: usize = 65_535;
+/// Environment variable that may hold the password instead of a file.
+pub const PASSWORD_VARIABLE: &str = "EARWITNESS_MQTT_PASSWORD";
+/// On the status topic of a daemon that is gone.
+pub const OFFLINE: &str = "offline";
 
 /// Why MQTT cannot be set up, or a probe failed.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +39,14 @@ pub enum MqttError {
     )]
     ClientId(String),
     /// `keep_alive_s` is out of range.
-    #[error("[mqtt] keep_alive_s is {0}; expected 1 to 65535 seconds")]
+    #[error("[mqtt] keep_alive_s is {0}; expected 1 to 65535 seconds, with version = 5 at least 5")]
     KeepAlive(u64),
+    /// `version` is none that we speak.
+    #[error("[mqtt] version is {0}; expected 4 (MQTT 3.1.1) or 5")]
+    Version(u8),
+    /// The outbox cannot be used, and waiting would not help.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
     /// MQTT 3.1.1 has no password without a user name.
     #[error("[mqtt] password_file is given without username; give both or neither")]
     PasswordAlone,
@@ -67,6 +79,9 @@ pub enum MqttError {
     /// The broker did not accept us.
     #[error("{0}")]
     Unreachable(String),
+    /// The broker accepts us, but not what we publish.
+    #[error("{0}")]
+    Refused(String),
     /// No thread, no runtime.
     #[error("cannot start the MQTT runtime: {0}")]
     Runtime(std::io::Error),
@@ -78,6 +93,8 @@ pub struct Options {
     pub address: Address,
     pub client_id: String,
     pub keep_alive: Duration,
+    /// 4: MQTT 3.1.1, whose protocol level that is; 5: MQTT 5.
+    version: u8,
     username: Option<String>,
     password_file: Option<PathBuf>,
     tls: Option<Arc<ClientConfig>>,
@@ -97,8 +114,12 @@ impl Options {
         }
         let keep_alive = u16::try_from(config.keep_alive_s)
             .ok()
-            .filter(|s| *s > 0)
+            // rumqttc ends the process at less than 5 with MQTT 5.
+            .filter(|s| *s >= if config.version == 5 { 5 } else { 1 })
             .ok_or(MqttError::KeepAlive(config.keep_alive_s))?;
+        if !matches!(config.version, 4 | 5) {
+            return Err(MqttError::Version(config.version));
+        }
         if config.password_file.is_some() && config.username.is_none() {
             return Err(MqttError::PasswordAlone);
         }
@@ -119,6 +140,7 @@ impl Options {
             address,
             client_id,
             keep_alive: Duration::from_secs(keep_alive.into()),
+            version: config.version,
             username: config.username.clone(),
             password_file: config.password_file.clone(),
             tls,
@@ -127,36 +149,64 @@ impl Options {
         Ok(options)
     }
 
-    /// For one connection; the password is read anew, so that it can be changed while the daemon runs.
-    pub fn connection(&self) -> Result<MqttOptions, MqttError> {
-        let host = self.address.socket_host();
-        let mut options = MqttOptions::new(&self.client_id, host, self.address.port);
+    /// For one connection; the password is read anew, so that it can be changed while the daemon runs. With `topics`: as the
+    /// daemon, with a will and a session that the broker keeps.
+    pub fn connection(&self, topics: Option<&Topics>) -> Result<wire::Options, MqttError> {
+        let (host, port) = (self.address.socket_host(), self.address.port);
+        let transport = self
+            .tls
+            .as_ref()
+            .map(|tls| Transport::tls_with_config(TlsConfiguration::Rustls(tls.clone())));
+        let login = match &self.username {
+            Some(username) => Some((username, self.password()?)),
+            None => None,
+        };
+        // One more, so that packet ids never run into one that is under way.
+        let in_flight = u16::try_from(IN_FLIGHT_LIMIT + 1).unwrap_or(u16::MAX);
+        let largest = u32::try_from(super::MAX_PACKET).unwrap_or(u32::MAX);
+        if self.version != 5 {
+            let mut options = MqttOptions::new(&self.client_id, host, port);
+            options
+                .set_keep_alive(self.keep_alive)
+                .set_max_packet_size(super::MAX_PACKET, super::MAX_PACKET)
+                .set_inflight(in_flight);
+            if let Some((username, password)) = login {
+                options.set_credentials(username, password);
+            }
+            if let Some(transport) = transport {
+                options.set_transport(transport);
+            }
+            if let Some(topics) = topics {
+                let will = LastWill::new(topics.status(), OFFLINE, QoS::AtLeastOnce, true);
+                options.set_clean_session(false).set_last_will(will);
+            }
+            return Ok(wire::Options::V4(Box::new(options)));
+        }
+        let mut options = v5::MqttOptions::new(&self.client_id, host, port);
         options
             .set_keep_alive(self.keep_alive)
-            .set_max_packet_size(super::MAX_PACKET, super::MAX_PACKET)
-            // One more, so that packet ids never run into one that is under way.
-            .set_inflight(u16::try_from(IN_FLIGHT_LIMIT + 1).unwrap_or(u16::MAX));
-        if let Some(username) = &self.username {
-            options.set_credentials(username, self.password()?);
+            .set_max_packet_size(Some(largest))
+            .set_outgoing_inflight_upper_limit(in_flight);
+        if let Some((username, password)) = login {
+            options.set_credentials(username, password);
         }
-        if let Some(tls) = &self.tls {
-            let tls = TlsConfiguration::Rustls(tls.clone());
-            options.set_transport(Transport::tls_with_config(tls));
+        if let Some(transport) = transport {
+            options.set_transport(transport);
         }
-        Ok(options)
-    }
-
-    /// The same with the session, the will and the client id of the daemon.
-    pub fn session(&self, topics: &Topics) -> Result<MqttOptions, MqttError> {
-        let mut options = self.connection()?;
-        let will = LastWill::new(topics.status(), "offline", QoS::AtLeastOnce, true);
-        options.set_clean_session(false).set_last_will(will);
-        Ok(options)
+        if let Some(topics) = topics {
+            let qos = v5::mqttbytes::QoS::AtLeastOnce;
+            let will = v5::mqttbytes::v5::LastWill::new(topics.status(), OFFLINE, qos, true, None);
+            options
+                .set_clean_start(false)
+                .set_session_expiry_interval(Some(wire::SESSION_EXPIRY_S))
+                .set_last_will(will);
+        }
+        Ok(wire::Options::V5(Box::new(options)))
     }
 
     fn password(&self) -> Result<String, MqttError> {
         let Some(path) = &self.password_file else {
-            return Ok(String::new());
+            return Ok(std::env::var(PASSWORD_VARIABLE).unwrap_or_default());
         };
         let error = |reason: String| MqttError::File {
             key: "password_file",

@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use rumqttc::{AsyncClient, Event, Outgoing, Packet};
-
 use super::failure::explain;
-use super::link::network;
 use super::options::{MqttError, Options};
+use super::topic::Topics;
+use super::wire::Happening;
 use crate::config;
 
 /// Connects as configured, but under a client id of its own, so that a daemon that runs is not thrown out, and
@@ -15,6 +14,25 @@ use crate::config;
 /// # Errors
 /// [`MqttError`]: what is wrong with the configuration, or why the broker did not accept us.
 pub fn probe(config: &config::Mqtt, timeout: Duration) -> Result<String, MqttError> {
+    look(config, None, timeout)
+}
+
+/// The same, and with MQTT 5 whether the broker lets `node` publish: an empty message, not retained, to
+/// `<prefix>/<node>/doctor`. With MQTT 3.1.1 a broker does not tell.
+///
+/// # Errors
+/// As [`probe`].
+pub fn probe_as(config: &config::Mqtt, node: &str, timeout: Duration) -> Result<String, MqttError> {
+    let topics = Topics::new(&config.prefix, node)?;
+    let topic = (config.version == 5).then(|| format!("{}/doctor", topics.base()));
+    look(config, topic, timeout)
+}
+
+fn look(
+    config: &config::Mqtt,
+    topic: Option<String>,
+    timeout: Duration,
+) -> Result<String, MqttError> {
     let mut options = Options::new(config, "probe")?;
     options.client_id = format!("earwitness-probe-{}", std::process::id());
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -22,7 +40,7 @@ pub fn probe(config: &config::Mqtt, timeout: Duration) -> Result<String, MqttErr
         .build()
         .map_err(MqttError::Runtime)?;
     let outcome = runtime.block_on(async {
-        tokio::time::timeout(timeout, attempt(&options))
+        tokio::time::timeout(timeout, attempt(&options, topic))
             .await
             .unwrap_or_else(|_| {
                 let (at, s) = (&options.address, timeout.as_secs_f64());
@@ -35,24 +53,36 @@ pub fn probe(config: &config::Mqtt, timeout: Duration) -> Result<String, MqttErr
     outcome
 }
 
-async fn attempt(options: &Options) -> Result<String, MqttError> {
+async fn attempt(options: &Options, mut topic: Option<String>) -> Result<String, MqttError> {
     let start = Instant::now();
-    let (client, mut eventloop) = AsyncClient::new(options.connection()?, 8);
-    eventloop.set_network_options(network());
-    let failed = |e| MqttError::Unreachable(explain(&e, options).text);
+    let (client, mut connection) = options.connection(None)?.open(8);
     let mut accepted = None;
     loop {
-        match eventloop.poll().await {
-            Ok(Event::Incoming(Packet::ConnAck(_))) => {
+        match connection.poll().await {
+            Ok(Happening::Accepted { .. }) => {
                 accepted = Some(start.elapsed());
-                if client.try_disconnect().is_err() {
+                let asked = topic
+                    .as_ref()
+                    .is_some_and(|topic| client.publish(topic.clone(), true, false, Vec::new()));
+                if !asked && !client.disconnect() {
                     break;
                 }
             }
-            Ok(Event::Outgoing(Outgoing::Disconnect)) => break,
+            Ok(Happening::Acknowledged { refused, .. }) => {
+                let (at, topic) = (&options.address, topic.take().unwrap_or_default());
+                if let Some(reason) = refused {
+                    return Err(MqttError::Refused(format!(
+                        "{at} accepts us, but refuses to publish to {topic}: {reason}; check what user and client id may publish there"
+                    )));
+                }
+                if !client.disconnect() {
+                    break;
+                }
+            }
+            Ok(Happening::Left) => break,
             Ok(_) => {}
             Err(_) if accepted.is_some() => break,
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(MqttError::Unreachable(explain(&error, options).text)),
         }
     }
     let ms = accepted.unwrap_or_default().as_millis();

@@ -53,6 +53,69 @@ impl Topics {
         Ok(format!("{}/{}/state", self.base, level(stream)?))
     }
 
+    /// `<prefix>/<node>/vitals`
+    pub fn vitals(&self) -> String {
+        format!("{}/vitals", self.base)
+    }
+
+    /// `<prefix>/<node>/<stream>/vitals`
+    ///
+    /// # Errors
+    /// When the stream's name cannot be a level.
+    pub fn stream_vitals(&self, stream: &str) -> Result<String, TopicError> {
+        Ok(format!("{}/{}/vitals", self.base, level(stream)?))
+    }
+
+    /// `<prefix>/<node>/<stream>/settings`
+    ///
+    /// # Errors
+    /// When the stream's name cannot be a level.
+    pub fn settings(&self, stream: &str) -> Result<String, TopicError> {
+        Ok(format!("{}/{}/settings", self.base, level(stream)?))
+    }
+
+    /// `<prefix>/<node>/command/<verb>`
+    pub fn command(&self, verb: &str) -> String {
+        format!("{}/command/{verb}", self.base)
+    }
+
+    /// What to subscribe to for commands: anybody's, and those of a named client.
+    pub fn commands(&self) -> [String; 2] {
+        let base = &self.base;
+        [
+            format!("{base}/command/+"),
+            format!("{base}/from/+/command/+"),
+        ]
+    }
+
+    /// Client (if it is named) and verb of a command topic; `None`: it is none.
+    pub fn command_of<'t>(&self, topic: &'t str) -> Option<(Option<&'t str>, &'t str)> {
+        let rest = topic.strip_prefix(&self.base)?.strip_prefix('/')?;
+        let levels: Vec<&str> = rest.split('/').collect();
+        match levels[..] {
+            ["command", verb] => Some((None, verb)),
+            ["from", client, "command", verb] => Some((Some(client), verb)),
+            _ => None,
+        }
+    }
+
+    /// `<prefix>/<node>/response/`, below which answers go.
+    pub fn responses(&self) -> String {
+        format!("{}/response/", self.base)
+    }
+
+    /// Whether an answer may go there.
+    pub fn is_response(&self, topic: &str) -> bool {
+        topic
+            .strip_prefix(&self.responses())
+            .is_some_and(|rest| rest.split('/').all(|level| self::level(level).is_ok()))
+    }
+
+    /// What comes before each topic of this daemon, unique among all.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// `<prefix>/<node>/<stream>/event/<kind>`; `kind` is [`Body::kind`](crate::publish::Body::kind).
     ///
     /// # Errors
@@ -107,7 +170,48 @@ mod tests {
         }
     }
 
+    #[test]
+    fn commands_and_answers() {
+        let topics = Topics::new("a/b", "home").unwrap();
+        let command_of = |topic| topics.command_of(topic);
+        assert_eq!(command_of("a/b/home/command/mute"), Some((None, "mute")));
+        assert_eq!(
+            command_of("a/b/home/from/ha/command/set"),
+            Some((Some("ha"), "set"))
+        );
+        for topic in [
+            "a/b/home/command",
+            "a/b/home/command/a/b",
+            "a/b/homes/command/x",
+            "a/b/home/from/command/x",
+            "homeassistant/status",
+        ] {
+            assert_eq!(command_of(topic), None, "{topic}");
+        }
+        assert!(topics.is_response("a/b/home/response/x/1"));
+        for topic in [
+            "a/b/home/response/",
+            "a/b/home/response",
+            "a/b/home/response/#",
+            "a/b/home/response/+/x",
+            "a/b/home/response//x",
+            "a/b/other/response/x",
+            "a/b/home/status",
+        ] {
+            assert!(!topics.is_response(topic), "{topic}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn no_topic_panics(topic in "(p/n/)?(command/|from/)?\\PC{0,40}") {
+            let topics = Topics::new("p", "n").unwrap();
+            let _ = topics.command_of(&topic);
+            if topics.is_response(&topic) {
+                prop_assert!(rumqttc::valid_topic(&topic));
+            }
+        }
+
         #[test]
         fn an_accepted_stream_is_one_level_that_rumqttc_publishes_to(stream in "\\PC{0,70}") {
             let topics = Topics::new("earwitness", "home").unwrap();

@@ -17,8 +17,8 @@ pub use load::{defaults, load, load_with};
 pub use reference::reference;
 pub use schema::schema;
 pub use types::{
-    Config, Decision, Input, Jsonl, Models, Mqtt, Pcm, PcmFormat, Precision, Provider, Sound,
-    Speaker, Spoof, Stream, Window,
+    Config, Decision, Encoding, Input, Jsonl, Models, Mqtt, Pcm, PcmFormat, Precision, Provider,
+    Sound, Speaker, Spoof, Stream, Window,
 };
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! What a type cannot say: ranges, names, and keys that go together. Comparisons are written so that NaN fails them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use crate::publish::mqtt::Address;
 
 use super::document::Positions;
 use super::error::Problem;
-use super::{Config, Decision, Input, Mqtt, Pcm, Stream, Window};
+use super::{Config, Decision, Encoding, Input, Mqtt, Pcm, Stream, Window};
 
 /// Channels that a source may have.
 pub(super) const MAX_CHANNELS: u16 = 64;
@@ -29,7 +30,7 @@ pub(super) fn problems(config: &Config, positions: &Positions) -> Vec<Problem> {
     check.integer("models.batch", config.models.batch, 0..=256);
     let wait = usize::try_from(config.models.batch_wait_ms).unwrap_or(usize::MAX);
     check.integer("models.batch_wait_ms", wait, 0..=1_000);
-    check.streams(&config.streams);
+    check.streams(&config.streams, config.mqtt.is_some());
     check.window(&config.window);
     check.filled("speaker.store", config.speaker.store.as_os_str().is_empty());
     check.decision("speaker.decision", &config.speaker.decision);
@@ -48,6 +49,15 @@ pub(super) fn problems(config: &Config, positions: &Positions) -> Vec<Problem> {
         check.filled("jsonl.path", jsonl.path.as_os_str().is_empty());
     }
     check.problems
+}
+
+/// Where a source listens, and by which protocol: each has ports of its own.
+fn listener(source: &Input) -> Option<(bool, SocketAddr)> {
+    match source {
+        Input::Wyoming { listen } | Input::Tcp { listen, .. } => Some((true, *listen)),
+        Input::Udp { listen, .. } => Some((false, *listen)),
+        _ => None,
+    }
 }
 
 struct Check<'p> {
@@ -90,8 +100,9 @@ impl Check<'_> {
         }
     }
 
-    fn streams(&mut self, streams: &[Stream]) {
+    fn streams(&mut self, streams: &[Stream], has_mqtt: bool) {
         let mut seen = BTreeMap::new();
+        let mut listeners = BTreeMap::new();
         let mut stdin = None;
         for (i, stream) in streams.iter().enumerate() {
             let key = format!("stream[{i}]");
@@ -113,11 +124,25 @@ impl Check<'_> {
                     format!("there is one standard input, and stream[{first}] reads it"),
                 );
             }
-            self.source(&format!("{key}.source"), &stream.source);
+            if let Some(listener) = listener(&stream.source)
+                && let Some(first) = listeners.insert(listener, i)
+            {
+                self.fail(
+                    &format!("{key}.source.listen"),
+                    format!("expected an address of its own, found that of stream[{first}]"),
+                );
+            }
+            self.source(&format!("{key}.source"), &stream.source, has_mqtt);
             if let Some(channel) = stream.channel {
                 let channels = match &stream.source {
-                    Input::Stdin { pcm } | Input::Command { pcm, .. } => pcm.channels,
-                    Input::Mic { .. } | Input::File { .. } => MAX_CHANNELS,
+                    Input::Stdin { pcm } | Input::Command { pcm, .. } | Input::Tcp { pcm, .. } => {
+                        pcm.channels
+                    }
+                    Input::Mic { .. }
+                    | Input::File { .. }
+                    | Input::Wyoming { .. }
+                    | Input::Udp { .. }
+                    | Input::Hermes { .. } => MAX_CHANNELS,
                 };
                 if channel >= channels {
                     self.fail(
@@ -131,7 +156,7 @@ impl Check<'_> {
         }
     }
 
-    fn source(&mut self, key: &str, source: &Input) {
+    fn source(&mut self, key: &str, source: &Input, has_mqtt: bool) {
         match source {
             Input::Mic { device } => {
                 let empty = device.as_deref().is_some_and(|name| name.trim().is_empty());
@@ -151,6 +176,68 @@ impl Check<'_> {
                 }
                 self.pcm(key, pcm);
             }
+            Input::Wyoming { listen } => self.port(key, listen),
+            Input::Tcp { listen, pcm } => {
+                self.port(key, listen);
+                self.pcm(key, pcm);
+            }
+            Input::Udp { .. } => self.rtp(key, source),
+            Input::Hermes { site, broker } => self.hermes(key, site, broker.as_deref(), has_mqtt),
+        }
+    }
+
+    /// A satellite has to know where to connect to, so no port is chosen for it.
+    fn port(&mut self, key: &str, listen: &SocketAddr) {
+        self.integer(
+            &format!("{key}.listen"),
+            usize::from(listen.port()),
+            1..=65_535,
+        );
+    }
+
+    fn rtp(&mut self, key: &str, source: &Input) {
+        let Input::Udp {
+            listen,
+            encoding,
+            payload_type,
+            rate,
+            channels,
+            jitter_ms,
+        } = source
+        else {
+            return;
+        };
+        self.port(key, listen);
+        let payload_type = usize::from(*payload_type);
+        self.integer(&format!("{key}.payload_type"), payload_type, 96..=127);
+        let jitter = usize::try_from(*jitter_ms).unwrap_or(usize::MAX);
+        self.integer(&format!("{key}.jitter_ms"), jitter, 0..=2_000);
+        let (rates, most) = match encoding {
+            Encoding::L16 => (1_000..=384_000, MAX_CHANNELS),
+            Encoding::Opus => (48_000..=48_000, 2),
+        };
+        if let Some(rate) = rate {
+            let rate = usize::try_from(*rate).unwrap_or(usize::MAX);
+            self.integer(&format!("{key}.rate"), rate, rates);
+        }
+        let range = 1..=usize::from(most);
+        self.integer(&format!("{key}.channels"), usize::from(*channels), range);
+    }
+
+    fn hermes(&mut self, key: &str, site: &str, broker: Option<&str>, has_mqtt: bool) {
+        if site.is_empty() || site.contains(['+', '#', '/', '\0']) {
+            self.fail(
+                &format!("{key}.site"),
+                format!("expected one topic level without `+`, `#` and `/`, found `{site}`"),
+            );
+        }
+        match broker.map(str::parse::<Address>) {
+            None if !has_mqtt => self.fail(
+                &format!("{key}.broker"),
+                "expected a broker here or in `[mqtt]`, found neither".into(),
+            ),
+            Some(Err(error)) => self.fail(&format!("{key}.broker"), error.to_string()),
+            None | Some(Ok(_)) => (),
         }
     }
 

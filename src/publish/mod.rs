@@ -8,7 +8,7 @@ mod jsonl;
 pub mod mqtt;
 pub mod schema;
 mod state;
-mod throttle;
+pub(crate) mod throttle;
 pub mod time;
 
 pub use bus::{Bus, Counters, Inbox, QUEUE, Sink, SinkError};

@@ -31,6 +31,7 @@ mod topic;
 pub use address::{Address, AddressError};
 pub use link::MqttSink;
 pub use options::MqttError;
+pub(crate) use options::{client_tls, password};
 pub use probe::probe;
 pub use status::{Status, StatusHandle};
 pub use topic::{TopicError, Topics};

@@ -212,14 +212,22 @@ impl Check<'_> {
         self.integer(&format!("{key}.payload_type"), payload_type, 96..=127);
         let jitter = usize::try_from(*jitter_ms).unwrap_or(usize::MAX);
         self.integer(&format!("{key}.jitter_ms"), jitter, 0..=2_000);
-        let (rates, most) = match encoding {
-            Encoding::L16 => (1_000..=384_000, MAX_CHANNELS),
-            Encoding::Opus => (48_000..=48_000, 2),
+        let rate = rate.map(|rate| usize::try_from(rate).unwrap_or(usize::MAX));
+        let most = match (encoding, rate) {
+            (Encoding::L16, Some(rate)) => {
+                self.integer(&format!("{key}.rate"), rate, 1_000..=384_000);
+                MAX_CHANNELS
+            }
+            (Encoding::L16, None) => MAX_CHANNELS,
+            (Encoding::Opus, None | Some(48_000)) => 2,
+            (Encoding::Opus, Some(rate)) => {
+                self.fail(
+                    &format!("{key}.rate"),
+                    format!("expected 48000, which all Opus is decoded at, found {rate}"),
+                );
+                2
+            }
         };
-        if let Some(rate) = rate {
-            let rate = usize::try_from(*rate).unwrap_or(usize::MAX);
-            self.integer(&format!("{key}.rate"), rate, rates);
-        }
         let range = 1..=usize::from(most);
         self.integer(&format!("{key}.channels"), usize::from(*channels), range);
     }

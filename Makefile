@@ -17,7 +17,7 @@ else
 BUILT := target/$(PROFILE)
 endif
 
-.PHONY: help setup build demo test deny bench peers corpus train eval
+.PHONY: help setup build demo test fuzz deny bench peers corpus train eval
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -39,6 +39,16 @@ test: ## set-up, format, lints, all tests, documentation, known vulnerabilities
 	$(CARGO) test --locked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	@$(MAKE) --no-print-directory deny
+
+# A minute each; the same properties are proptests of `make test`.
+fuzz: ## the parsers of what strangers send, a minute each, where cargo-fuzz and a nightly compiler are installed
+	@if $(CARGO) +nightly fuzz --version >/dev/null 2>&1; then \
+		for target in $$($(CARGO) +nightly fuzz list); do \
+			$(CARGO) +nightly fuzz run $$target -- -max_total_time=60 || exit 1; \
+		done; \
+	else \
+		echo "cargo-fuzz or a nightly compiler is not installed: parsers were not fuzzed"; \
+	fi
 
 deny: ## licences and known vulnerabilities of the dependencies, where cargo-deny is installed
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \

@@ -3,36 +3,28 @@
 
 mod child;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, SendTimeoutError, bounded};
 
 use crate::config::{Input, Pcm};
 
 use super::backoff::Backoff;
 use super::open::{Kind, Opened};
 use super::pcm::PcmParser;
-use super::reader::{Inbox, Message, Outbox, READ, channel, format_packet, parse};
-use super::{Packet, Source, SourceError, check_format};
+use super::reader::{READ, format_packet, parse};
+use super::worker::{Outlet, TICK, Worker};
+use super::{Source, SourceError, check_format};
 use child::{Child, Ready};
 
 pub(super) const KIND: Kind = Kind {
     name: "command",
-    open: |input| match input {
+    open: |input, _| match input {
         Input::Command { argv, pcm } => Some(open(argv, pcm)),
         _ => None,
     },
 };
 
-/// How often the supervisor looks whether it is to stop.
-const TICK: Duration = Duration::from_millis(50);
-/// How long dropping the source waits for the supervisor, which needs a tick and a kill.
-const LET_GO: Duration = Duration::from_secs(1);
-
 fn open(argv: &[String], pcm: &Pcm) -> Opened {
-    CommandSource::start(argv, pcm, Timing::default()).map(|s| Box::new(s) as Box<dyn Source>)
+    start(argv, pcm, Timing::default()).map(|s| Box::new(s) as Box<dyn Source>)
 }
 
 #[derive(Debug, Clone)]
@@ -54,74 +46,38 @@ impl Default for Timing {
     }
 }
 
-struct CommandSource {
-    inbox: Inbox,
-    stop: Arc<AtomicBool>,
-    ended: Receiver<()>,
-}
-
-impl CommandSource {
-    fn start(argv: &[String], pcm: &Pcm, timing: Timing) -> Result<Self, SourceError> {
-        let what = argv.join(" ");
-        if argv.first().is_none_or(String::is_empty) {
-            return Err(SourceError::unusable(
-                "command",
-                "expected a program and its arguments in `argv`, found none; for example argv = [\"ffmpeg\", \"-i\", …]",
-            ));
-        }
-        check_format(&what, pcm.rate, pcm.channels)?;
-        let (outbox, inbox) = channel();
-        let (alive, ended) = bounded::<()>(0);
-        let stop = Arc::new(AtomicBool::new(false));
+fn start(argv: &[String], pcm: &Pcm, timing: Timing) -> Result<Worker, SourceError> {
+    let what = argv.join(" ");
+    if argv.first().is_none_or(String::is_empty) {
+        return Err(SourceError::unusable(
+            "command",
+            "expected a program and its arguments in `argv`, found none; for example argv = [\"ffmpeg\", \"-i\", …]",
+        ));
+    }
+    check_format(&what, pcm.rate, pcm.channels)?;
+    let (argv, pcm) = (argv.to_vec(), *pcm);
+    let program = argv[0].clone();
+    Worker::start(&program, move |outlet| {
         let supervisor = Supervisor {
-            argv: argv.to_vec(),
-            pcm: *pcm,
+            argv,
+            pcm,
             timing,
-            outbox,
-            stop: stop.clone(),
-            told: None,
+            outlet,
         };
-        std::thread::Builder::new()
-            .name("command".into())
-            .spawn(move || {
-                supervisor.run();
-                drop(alive);
-            })
-            .map_err(|e| SourceError::io(what, e))?;
-        Ok(Self { inbox, stop, ended })
-    }
-}
-
-impl Source for CommandSource {
-    fn next(&mut self, samples: &mut Vec<f32>, timeout: Duration) -> Result<Packet, SourceError> {
-        self.inbox.next(samples, timeout)
-    }
-
-    fn is_live(&self) -> bool {
-        true
-    }
-}
-
-impl Drop for CommandSource {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        let _ = self.ended.recv_timeout(LET_GO);
-    }
+        supervisor.run();
+    })
 }
 
 struct Supervisor {
     argv: Vec<String>,
     pcm: Pcm,
     timing: Timing,
-    outbox: Outbox,
-    stop: Arc<AtomicBool>,
-    /// The last reason told, so that each retry does not repeat it.
-    told: Option<String>,
+    outlet: Outlet,
 }
 
 impl Supervisor {
     fn run(mut self) {
-        while !self.stopped() {
+        while !self.outlet.stopped() {
             let started = Instant::now();
             let reason = match Child::spawn(&self.argv) {
                 Ok(mut child) => {
@@ -135,12 +91,9 @@ impl Supervisor {
                 self.timing.backoff.reset();
             }
             if let Some(reason) = reason {
-                self.down(reason);
+                self.outlet.down(reason);
             }
-            let until = Instant::now() + self.timing.backoff.delay();
-            while !self.stopped() && Instant::now() < until {
-                std::thread::sleep(TICK);
-            }
+            self.outlet.sleep(self.timing.backoff.delay());
         }
     }
 
@@ -151,7 +104,7 @@ impl Supervisor {
         let mut bytes = vec![0; READ];
         let (mut announced, mut heard) = (false, Instant::now());
         loop {
-            if self.stopped() {
+            if self.outlet.stopped() {
                 return None;
             }
             let n = match child.wait(TICK) {
@@ -171,11 +124,11 @@ impl Supervisor {
                     // A new epoch only when there is audio for it.
                     if !announced {
                         announced = true;
-                        self.told = None;
-                        self.send(format_packet(&self.pcm).into());
+                        self.outlet.up();
+                        self.outlet.send(format_packet(&self.pcm).into());
                     }
                     if let Some(message) = parse(&mut parser, &bytes[..n]) {
-                        self.send(message);
+                        self.outlet.send(message);
                     }
                     // Waiting for our own reader is not the program's fault.
                     heard = Instant::now();
@@ -183,28 +136,6 @@ impl Supervisor {
                 Err(e) => return Some(format!("cannot read from the command: {e}")),
             }
         }
-    }
-
-    fn down(&mut self, reason: String) {
-        if self.told.as_ref() != Some(&reason) {
-            tracing::warn!(command = %self.argv[0], %reason, "command source is down");
-            self.told = Some(reason.clone());
-            self.send(Packet::Down { reason }.into());
-        }
-    }
-
-    fn send(&self, message: Message) {
-        let mut message = Ok(message);
-        while !self.stopped() {
-            match self.outbox.send_timeout(message, TICK) {
-                Err(SendTimeoutError::Timeout(back)) => message = back,
-                Ok(()) | Err(SendTimeoutError::Disconnected(_)) => return,
-            }
-        }
-    }
-
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
     }
 }
 

@@ -341,7 +341,7 @@ fn not_audio(what: &str, error: &Failure) -> SourceError {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error("{0}")]
     Symphonia(Error),
     #[error("the decoder gave up on it")]
@@ -351,7 +351,7 @@ enum Failure {
 /// Calls into the decoders, which parse hostile input: should one panic on it (symphonia 0.6.1 does on a WAV block size that
 /// overflows, where overflow is checked), the file is at fault and the daemon lives. What the caller makes of it is said
 /// in its own words; the panic's, with its backtrace, are for `--log-level debug`.
-fn guard<T>(f: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
+pub(super) fn guard<T>(f: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
     static HOOK: Once = Once::new();
     thread_local!(static GUARDED: Cell<bool> = const { Cell::new(false) });
     HOOK.call_once(|| {

@@ -10,7 +10,7 @@ use super::{Packet, Source, SourceError};
 
 pub(super) const KIND: Kind = Kind {
     name: "file",
-    open: |input| match input {
+    open: |input, _| match input {
         Input::File { path, speed } => Some(open(path, *speed)),
         _ => None,
     },

@@ -25,7 +25,7 @@ pub(super) use backend::host;
 
 pub(super) const KIND: Kind = Kind {
     name: "mic",
-    open: |input| match input {
+    open: |input, _| match input {
         Input::Mic { device } => {
             let backend = backend::CpalBackend::new(device.clone());
             Some(Mic::start(backend, Timing::default()).map(|mic| Box::new(mic) as Box<dyn Source>))

@@ -10,7 +10,7 @@ use super::reader::PipeSource;
 
 pub(super) const KIND: Kind = Kind {
     name: "stdin",
-    open: |input| match input {
+    open: |input, _| match input {
         Input::Stdin { pcm } => Some(open(pcm)),
         _ => None,
     },

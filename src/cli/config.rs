@@ -74,6 +74,10 @@ fn summary(config: &Config) -> String {
                 Input::File { .. } => "file",
                 Input::Stdin { .. } => "stdin",
                 Input::Command { .. } => "command",
+                Input::Wyoming { .. } => "wyoming",
+                Input::Tcp { .. } => "tcp",
+                Input::Udp { .. } => "udp",
+                Input::Hermes { .. } => "hermes",
             };
             format!("{} ({kind})", stream.id)
         })

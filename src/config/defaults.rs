@@ -1,6 +1,7 @@
 //! Every default of the daemon, and nowhere else.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::types::*;
 
@@ -177,4 +178,44 @@ pub(super) fn sound() -> bool {
 /// Files play in real time.
 pub(super) fn speed() -> f64 {
     1.0
+}
+
+/// Where Wyoming satellites connect to.
+pub(super) fn wyoming() -> SocketAddr {
+    loopback(10_700)
+}
+
+/// Where raw PCM comes in.
+pub(super) fn tcp() -> SocketAddr {
+    loopback(10_800)
+}
+
+/// Where RTP comes in.
+pub(super) fn udp() -> SocketAddr {
+    loopback(5_004)
+}
+
+/// The first of the dynamic ones.
+pub(super) fn payload_type() -> u8 {
+    96
+}
+
+/// Mono.
+pub(super) fn channels() -> u16 {
+    1
+}
+
+/// Three packets of the usual 20 ms.
+pub(super) fn jitter_ms() -> u64 {
+    60
+}
+
+/// What Rhasspy calls a satellite that was given no name.
+pub(super) fn site() -> String {
+    "default".into()
+}
+
+/// Only this machine is heard unless the configuration says otherwise.
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
 }

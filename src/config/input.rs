@@ -1,5 +1,6 @@
 //! How a `source` table is read: a flat raw struct whose keys keep their positions, resolved by hand into [`Input`].
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::de::Error as _;
@@ -8,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::document::Positions;
 use super::error::Problem;
-use super::types::{Input, Pcm, Speaker};
+use super::types::{Encoding, Input, Pcm, Speaker};
 use super::{Config, defaults};
 
 /// Keys of a kind of source: all that it takes, and those of them that it needs. `kind` itself is left out.
@@ -18,7 +19,7 @@ struct Kind {
     needs: &'static [&'static str],
 }
 
-const KINDS: [Kind; 4] = [
+const KINDS: [Kind; 8] = [
     Kind {
         name: "mic",
         takes: &["device"],
@@ -39,6 +40,33 @@ const KINDS: [Kind; 4] = [
         takes: &["argv", "pcm"],
         needs: &["argv"],
     },
+    Kind {
+        name: "wyoming",
+        takes: &["listen"],
+        needs: &[],
+    },
+    Kind {
+        name: "tcp",
+        takes: &["listen", "pcm"],
+        needs: &[],
+    },
+    Kind {
+        name: "udp",
+        takes: &[
+            "channels",
+            "encoding",
+            "jitter_ms",
+            "listen",
+            "payload_type",
+            "rate",
+        ],
+        needs: &[],
+    },
+    Kind {
+        name: "hermes",
+        takes: &["broker", "site"],
+        needs: &[],
+    },
 ];
 
 /// The union of the keys of all kinds.
@@ -51,6 +79,14 @@ struct RawInput {
     speed: Option<f64>,
     argv: Option<Vec<String>>,
     pcm: Option<Pcm>,
+    listen: Option<SocketAddr>,
+    encoding: Option<Encoding>,
+    payload_type: Option<u8>,
+    rate: Option<u32>,
+    channels: Option<u16>,
+    jitter_ms: Option<u64>,
+    site: Option<String>,
+    broker: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Input {
@@ -70,10 +106,31 @@ impl<'de> Deserialize<'de> for Input {
                 argv: raw.argv.ok_or_else(|| D::Error::missing_field("argv"))?,
                 pcm: raw.pcm.unwrap_or_default(),
             }),
-            other => Err(D::Error::unknown_variant(
-                other,
-                &["mic", "file", "stdin", "command"],
-            )),
+            "wyoming" => Ok(Self::Wyoming {
+                listen: raw.listen.unwrap_or_else(defaults::wyoming),
+            }),
+            "tcp" => Ok(Self::Tcp {
+                listen: raw.listen.unwrap_or_else(defaults::tcp),
+                pcm: raw.pcm.unwrap_or_default(),
+            }),
+            "udp" => Ok(Self::Udp {
+                listen: raw.listen.unwrap_or_else(defaults::udp),
+                encoding: raw.encoding.unwrap_or_default(),
+                payload_type: raw.payload_type.unwrap_or_else(defaults::payload_type),
+                rate: raw.rate,
+                channels: raw.channels.unwrap_or_else(defaults::channels),
+                jitter_ms: raw.jitter_ms.unwrap_or_else(defaults::jitter_ms),
+            }),
+            "hermes" => Ok(Self::Hermes {
+                site: raw.site.unwrap_or_else(defaults::site),
+                broker: raw.broker,
+            }),
+            other => {
+                // `check_sources` has named the kinds to whoever reads a file.
+                Err(D::Error::custom(format!(
+                    "unknown kind of source `{other}`"
+                )))
+            }
         }
     }
 }

@@ -17,8 +17,8 @@ pub use load::{defaults, load, load_with};
 pub use reference::reference;
 pub use schema::schema;
 pub use types::{
-    Commands, Config, Decision, Health, HomeAssistant, Input, Jsonl, Models, Mqtt, Neighbours, Pcm,
-    PcmFormat, Precision, Provider, Sound, Speaker, Spoof, Stream, Verb, Window,
+    Commands, Config, Decision, Encoding, Health, HomeAssistant, Input, Jsonl, Models, Mqtt,
+    Neighbours, Pcm, PcmFormat, Precision, Provider, Sound, Speaker, Spoof, Stream, Verb, Window,
 };
 
 #[cfg(test)]

@@ -184,11 +184,16 @@ fn problems_inside_a_tagged_source_keep_their_place() {
         (
             "kind = 'radio'\n",
             "dir/ew.toml:4:8: `stream[0].source.kind`: unknown kind of source `radio`, expected one of `mic`, `file`, `stdin`, \
-             `command`",
+             `command`, `wyoming`, `tcp`, `udp`, `hermes`",
         ),
         (
             "device = 'x'\n",
-            "dir/ew.toml:3:1: `stream[0].source.kind`: missing key `kind`, expected one of `mic`, `file`, `stdin`, `command`",
+            "dir/ew.toml:3:1: `stream[0].source.kind`: missing key `kind`, expected one of `mic`, `file`, `stdin`, `command`, \
+             `wyoming`, `tcp`, `udp`, `hermes`",
+        ),
+        (
+            "kind = 'tcp'\nlisten = 'here'\n",
+            "dir/ew.toml:5:10: `stream[0].source.listen`: invalid socket address syntax",
         ),
         (
             "kind = 'stdin'\npcm = { rate = 8000, bits = 16 }\n",
@@ -264,6 +269,38 @@ dir/ew.toml:12:6: `stream[3].id`: expected letters, digits, `_` and `-` only, fo
 dir/ew.toml:13:34: `stream[3].source.path`: expected a value, found an empty one
 dir/ew.toml:13:46: `stream[3].source.speed`: expected 0 to 1000, found -1";
     assert_eq!(text, expected);
+}
+
+#[test]
+fn network_sources_are_checked_and_listen_on_loopback_by_default() {
+    let text = shown(
+        "[[stream]]\nid = 'a'\nsource = { kind = 'wyoming', listen = '127.0.0.1:0' }\n\
+         [[stream]]\nid = 'b'\nsource = { kind = 'tcp', listen = '127.0.0.1:99' }\n\
+         [[stream]]\nid = 'c'\nchannel = 1\nsource = { kind = 'tcp', listen = '127.0.0.1:99' }\n\
+         [[stream]]\nid = 'd'\nsource = { kind = 'udp', payload_type = 11, jitter_ms = 9999, listen = '127.0.0.1:99' }\n\
+         [[stream]]\nid = 'e'\nsource = { kind = 'udp', encoding = 'opus', rate = 16000, channels = 3 }\n\
+         [[stream]]\nid = 'f'\nsource = { kind = 'hermes', site = 'a/b' }\n",
+    );
+    let expected = "\
+dir/ew.toml:3:39: `stream[0].source.listen`: expected 1 to 65535, found 0
+dir/ew.toml:10:35: `stream[2].source.listen`: expected an address of its own, found that of stream[1]
+dir/ew.toml:9:11: `stream[2].channel`: expected less than 1 (channels count from 0), found 1
+dir/ew.toml:13:41: `stream[3].source.payload_type`: expected 96 to 127, found 11
+dir/ew.toml:13:57: `stream[3].source.jitter_ms`: expected 0 to 2000, found 9999
+dir/ew.toml:16:52: `stream[4].source.rate`: expected 48000, which all Opus is decoded at, found 16000
+dir/ew.toml:16:70: `stream[4].source.channels`: expected 1 to 2, found 3
+dir/ew.toml:19:36: `stream[5].source.site`: expected one topic level without `+`, `#` and `/`, found `a/b`
+dir/ew.toml:19:10: `stream[5].source.broker`: expected a broker here or in `[mqtt]`, found neither";
+    assert_eq!(text, expected);
+    for kind in ["wyoming", "tcp", "udp"] {
+        let text = format!("[[stream]]\nid = 'a'\nsource = {{ kind = '{kind}' }}\n");
+        let (Input::Wyoming { listen } | Input::Tcp { listen, .. } | Input::Udp { listen, .. }) =
+            read(&text).expect("valid").streams[0].source
+        else {
+            panic!("another kind than {kind}")
+        };
+        assert!(listen.ip().is_loopback());
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The shape of a configuration. Ranges stand in the schema attributes for people and editors; `validate` enforces them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -166,6 +167,68 @@ pub enum Input {
         #[serde(default)]
         pcm: Pcm,
     },
+    /// A Wyoming satellite, which connects to us by TCP.
+    Wyoming {
+        /// IP address and port to listen at. Nobody is asked for a password: keep it to loopback or a network that you trust.
+        #[serde(default = "super::defaults::wyoming")]
+        listen: SocketAddr,
+    },
+    /// Raw little-endian PCM of whoever connects to us by TCP.
+    Tcp {
+        /// IP address and port to listen at. Nobody is asked for a password: keep it to loopback or a network that you trust.
+        #[serde(default = "super::defaults::tcp")]
+        listen: SocketAddr,
+        /// Layout of the bytes.
+        #[serde(default)]
+        pcm: Pcm,
+    },
+    /// RTP that is sent to us by UDP.
+    Udp {
+        /// IP address and port to listen at. Nobody is asked for a password: keep it to loopback or a network that you trust.
+        #[serde(default = "super::defaults::udp")]
+        listen: SocketAddr,
+        /// What the dynamic payload type carries; the static ones, 10 and 11, are L16 at 44100 Hz in stereo and mono.
+        #[serde(default)]
+        encoding: Encoding,
+        /// The dynamic payload type, 96 to 127.
+        #[serde(default = "super::defaults::payload_type")]
+        #[schemars(range(min = 96, max = 127))]
+        payload_type: u8,
+        /// Samples a second a channel of the dynamic payload type, in Hz, 1000 to 384000; absent: 16000 for L16. Opus is
+        /// always 48000.
+        #[serde(default)]
+        #[schemars(range(min = 1000, max = 384_000))]
+        rate: Option<u32>,
+        /// Interleaved channels of the dynamic payload type, 1 to 64; 1 or 2 for Opus.
+        #[serde(default = "super::defaults::channels")]
+        #[schemars(range(min = 1, max = 64))]
+        channels: u16,
+        /// Milliseconds that a missing packet is waited for, 0 to 2000. What arrives in order does not wait.
+        #[serde(default = "super::defaults::jitter_ms")]
+        #[schemars(range(max = 2000))]
+        jitter_ms: u64,
+    },
+    /// Audio frames that a Hermes satellite (Rhasspy) publishes over MQTT.
+    Hermes {
+        /// The satellite's `siteId`.
+        #[serde(default = "super::defaults::site")]
+        site: String,
+        /// Broker of the satellite, `mqtt://host:1883`, without a password; absent: that of `[mqtt]`, with all that is
+        /// set there.
+        #[serde(default)]
+        broker: Option<String>,
+    },
+}
+
+/// How RTP carries samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// Signed 16 bit, big-endian (RFC 3551).
+    #[default]
+    L16,
+    /// Opus (RFC 7587).
+    Opus,
 }
 
 /// Layout of raw PCM.

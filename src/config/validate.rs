@@ -1,13 +1,14 @@
 //! What a type cannot say: ranges, names, and keys that go together. Comparisons are written so that NaN fails them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use crate::publish::mqtt::Address;
 
 use super::document::Positions;
 use super::error::Problem;
-use super::{Config, Decision, Input, Mqtt, Pcm, Stream, Verb, Window};
+use super::{Config, Decision, Encoding, Input, Mqtt, Pcm, Stream, Verb, Window};
 
 /// Channels that a source may have.
 pub(super) const MAX_CHANNELS: u16 = 64;
@@ -32,7 +33,7 @@ pub(super) fn problems(config: &Config, positions: &Positions) -> Vec<Problem> {
     check.integer("models.batch", config.models.batch, 0..=256);
     let wait = usize::try_from(config.models.batch_wait_ms).unwrap_or(usize::MAX);
     check.integer("models.batch_wait_ms", wait, 0..=1_000);
-    check.streams(&config.streams);
+    check.streams(&config.streams, config.mqtt.is_some());
     check.window(&config.window);
     check.filled("speaker.store", config.speaker.store.as_os_str().is_empty());
     if config.speaker.key_file.is_some() && config.speaker.passphrase_file.is_some() {
@@ -119,6 +120,15 @@ impl Verb {
     }
 }
 
+/// Where a source listens, and by which protocol: each has ports of its own.
+fn listener(source: &Input) -> Option<(bool, SocketAddr)> {
+    match source {
+        Input::Wyoming { listen } | Input::Tcp { listen, .. } => Some((true, *listen)),
+        Input::Udp { listen, .. } => Some((false, *listen)),
+        _ => None,
+    }
+}
+
 struct Check<'p> {
     positions: &'p Positions,
     problems: Vec<Problem>,
@@ -159,8 +169,9 @@ impl Check<'_> {
         }
     }
 
-    fn streams(&mut self, streams: &[Stream]) {
+    fn streams(&mut self, streams: &[Stream], has_mqtt: bool) {
         let mut seen = BTreeMap::new();
+        let mut listeners = BTreeMap::new();
         let mut stdin = None;
         for (i, stream) in streams.iter().enumerate() {
             let key = format!("stream[{i}]");
@@ -182,11 +193,25 @@ impl Check<'_> {
                     format!("there is one standard input, and stream[{first}] reads it"),
                 );
             }
-            self.source(&format!("{key}.source"), &stream.source);
+            if let Some(listener) = listener(&stream.source)
+                && let Some(first) = listeners.insert(listener, i)
+            {
+                self.fail(
+                    &format!("{key}.source.listen"),
+                    format!("expected an address of its own, found that of stream[{first}]"),
+                );
+            }
+            self.source(&format!("{key}.source"), &stream.source, has_mqtt);
             if let Some(channel) = stream.channel {
                 let channels = match &stream.source {
-                    Input::Stdin { pcm } | Input::Command { pcm, .. } => pcm.channels,
-                    Input::Mic { .. } | Input::File { .. } => MAX_CHANNELS,
+                    Input::Stdin { pcm } | Input::Command { pcm, .. } | Input::Tcp { pcm, .. } => {
+                        pcm.channels
+                    }
+                    Input::Mic { .. }
+                    | Input::File { .. }
+                    | Input::Wyoming { .. }
+                    | Input::Udp { .. }
+                    | Input::Hermes { .. } => MAX_CHANNELS,
                 };
                 if channel >= channels {
                     self.fail(
@@ -200,7 +225,7 @@ impl Check<'_> {
         }
     }
 
-    fn source(&mut self, key: &str, source: &Input) {
+    fn source(&mut self, key: &str, source: &Input, has_mqtt: bool) {
         match source {
             Input::Mic { device } => {
                 let empty = device.as_deref().is_some_and(|name| name.trim().is_empty());
@@ -220,6 +245,76 @@ impl Check<'_> {
                 }
                 self.pcm(key, pcm);
             }
+            Input::Wyoming { listen } => self.port(key, listen),
+            Input::Tcp { listen, pcm } => {
+                self.port(key, listen);
+                self.pcm(key, pcm);
+            }
+            Input::Udp { .. } => self.rtp(key, source),
+            Input::Hermes { site, broker } => self.hermes(key, site, broker.as_deref(), has_mqtt),
+        }
+    }
+
+    /// A satellite has to know where to connect to, so no port is chosen for it.
+    fn port(&mut self, key: &str, listen: &SocketAddr) {
+        self.integer(
+            &format!("{key}.listen"),
+            usize::from(listen.port()),
+            1..=65_535,
+        );
+    }
+
+    fn rtp(&mut self, key: &str, source: &Input) {
+        let Input::Udp {
+            listen,
+            encoding,
+            payload_type,
+            rate,
+            channels,
+            jitter_ms,
+        } = source
+        else {
+            return;
+        };
+        self.port(key, listen);
+        let payload_type = usize::from(*payload_type);
+        self.integer(&format!("{key}.payload_type"), payload_type, 96..=127);
+        let jitter = usize::try_from(*jitter_ms).unwrap_or(usize::MAX);
+        self.integer(&format!("{key}.jitter_ms"), jitter, 0..=2_000);
+        let rate = rate.map(|rate| usize::try_from(rate).unwrap_or(usize::MAX));
+        let most = match (encoding, rate) {
+            (Encoding::L16, Some(rate)) => {
+                self.integer(&format!("{key}.rate"), rate, 1_000..=384_000);
+                MAX_CHANNELS
+            }
+            (Encoding::L16, None) => MAX_CHANNELS,
+            (Encoding::Opus, None | Some(48_000)) => 2,
+            (Encoding::Opus, Some(rate)) => {
+                self.fail(
+                    &format!("{key}.rate"),
+                    format!("expected 48000, which all Opus is decoded at, found {rate}"),
+                );
+                2
+            }
+        };
+        let range = 1..=usize::from(most);
+        self.integer(&format!("{key}.channels"), usize::from(*channels), range);
+    }
+
+    fn hermes(&mut self, key: &str, site: &str, broker: Option<&str>, has_mqtt: bool) {
+        if site.is_empty() || site.contains(['+', '#', '/', '\0']) {
+            self.fail(
+                &format!("{key}.site"),
+                format!("expected one topic level without `+`, `#` and `/`, found `{site}`"),
+            );
+        }
+        match broker.map(str::parse::<Address>) {
+            None if !has_mqtt => self.fail(
+                &format!("{key}.broker"),
+                "expected a broker here or in `[mqtt]`, found neither".into(),
+            ),
+            Some(Err(error)) => self.fail(&format!("{key}.broker"), error.to_string()),
+            None | Some(Ok(_)) => (),
         }
     }
 

@@ -324,12 +324,16 @@ impl Worker {
         let Some(settings) = self.controls.of(stream) else {
             return;
         };
-        let policies = (Policy::new(&settings.speaker), Policy::new(&settings.spoof));
+        let policies = (
+            Policy::sequential(&settings.speaker),
+            Policy::new(&settings.spoof),
+        );
         if policies != lane.policies {
             lane.policies = policies;
             let judge = Judge {
                 speaker: policies.0,
                 spoof: policies.1,
+                fusion: self.judge.fusion.under(&policies.0, &policies.1),
                 ..(*self.judge).clone()
             };
             lane.decider = StreamDecider::new(Arc::new(judge), self.streams[stream].sound);

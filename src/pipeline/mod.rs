@@ -129,7 +129,9 @@ impl Pipeline {
         pack: &Pack,
         bus: Arc<Bus>,
     ) -> Result<Self, PipelineError> {
-        let open = |_, stream: &config::Stream| audio::open(&stream.source);
+        let open = |_, stream: &config::Stream| {
+            audio::open_in(&stream.source, &audio::Context::new(config, stream))
+        };
         Self::start_from(config, ready, pack, bus, open)
     }
 

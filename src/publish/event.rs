@@ -339,7 +339,7 @@ pub enum HealthPart {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GapReason {
-    /// The capture ring or the device overran.
+    /// Before it reached us: the capture ring or the device overran, or the network lost it.
     Overrun,
     /// The engine fell behind and the oldest windows were dropped.
     EngineBehind,

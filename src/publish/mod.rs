@@ -11,7 +11,7 @@ mod jsonl;
 pub mod mqtt;
 pub mod schema;
 mod state;
-mod throttle;
+pub(crate) mod throttle;
 pub mod time;
 mod vitals;
 

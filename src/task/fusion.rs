@@ -46,6 +46,11 @@ impl Fusion {
         }
     }
 
+    /// The same calibration under other policies.
+    pub fn under(&self, speaker: &Policy, spoof: &Policy) -> Self {
+        Self::new(self.calibration.clone(), speaker, spoof)
+    }
+
     /// The fused ratio of the ratios of both heads, and the decision on it.
     pub fn decide(&self, speaker: f64, genuine: f64) -> FusedFinding {
         let speaker = self.calibration.speaker.llr(speaker);

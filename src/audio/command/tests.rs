@@ -1,7 +1,8 @@
+use super::super::Packet;
 use super::*;
 use crate::config::PcmFormat;
 
-fn start(argv: &[&str]) -> CommandSource {
+fn start(argv: &[&str]) -> Worker {
     let argv: Vec<String> = argv.iter().map(ToString::to_string).collect();
     let pcm = Pcm {
         rate: 16_000,
@@ -13,11 +14,11 @@ fn start(argv: &[&str]) -> CommandSource {
         stall: Duration::from_millis(400),
         healthy: Duration::from_secs(10),
     };
-    CommandSource::start(&argv, &pcm, timing).unwrap()
+    super::start(&argv, &pcm, timing).unwrap()
 }
 
 /// The next packet that is not `Idle`.
-fn next(source: &mut CommandSource, samples: &mut Vec<f32>) -> Packet {
+fn next(source: &mut Worker, samples: &mut Vec<f32>) -> Packet {
     for _ in 0..100 {
         match source.next(samples, Duration::from_millis(100)).unwrap() {
             Packet::Idle => {}
@@ -144,6 +145,6 @@ fn an_empty_argv_and_a_bad_layout_are_refused() {
         ..Pcm::default()
     };
     let argv = ["true".to_owned()];
-    assert!(CommandSource::start(&[], &Pcm::default(), Timing::default()).is_err());
-    assert!(CommandSource::start(&argv, &bad, Timing::default()).is_err());
+    assert!(super::start(&[], &Pcm::default(), Timing::default()).is_err());
+    assert!(super::start(&argv, &bad, Timing::default()).is_err());
 }

@@ -38,6 +38,7 @@ pub use address::{Address, AddressError};
 pub use household::Household;
 pub use link::MqttSink;
 pub use options::{MqttError, OFFLINE, PASSWORD_VARIABLE};
+pub(crate) use options::{client_tls, password};
 pub use outbox::{OutboxError, look as outbox_look};
 pub use probe::{probe, probe_as};
 pub use status::{Status, StatusHandle};

@@ -124,7 +124,7 @@ impl Options {
             return Err(MqttError::PasswordAlone);
         }
         let tls = if address.tls {
-            Some(Arc::new(tls(config)?))
+            Some(Arc::new(client_tls(config)?))
         } else {
             let unused = [
                 ("ca_file", &config.ca_file),
@@ -205,27 +205,33 @@ impl Options {
     }
 
     fn password(&self) -> Result<String, MqttError> {
-        let Some(path) = &self.password_file else {
-            return Ok(std::env::var(PASSWORD_VARIABLE).unwrap_or_default());
-        };
-        let error = |reason: String| MqttError::File {
-            key: "password_file",
-            path: path.clone(),
-            reason,
-        };
-        let text = fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
-        let line = text.lines().next().unwrap_or_default();
-        if line.is_empty() || line.len() > MAX_PASSWORD {
-            return Err(error(format!(
-                "expected a password of 1 to {MAX_PASSWORD} bytes in the first line, found {}",
-                line.len()
-            )));
-        }
-        Ok(line.to_owned())
+        password(self.password_file.as_deref())
     }
 }
 
-fn tls(config: &config::Mqtt) -> Result<ClientConfig, MqttError> {
+/// The first line of the file; without one what [`PASSWORD_VARIABLE`] holds, or nothing.
+pub fn password(path: Option<&Path>) -> Result<String, MqttError> {
+    let Some(path) = path else {
+        return Ok(std::env::var(PASSWORD_VARIABLE).unwrap_or_default());
+    };
+    let error = |reason: String| MqttError::File {
+        key: "password_file",
+        path: path.into(),
+        reason,
+    };
+    let text = fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() || line.len() > MAX_PASSWORD {
+        return Err(error(format!(
+            "expected a password of 1 to {MAX_PASSWORD} bytes in the first line, found {}",
+            line.len()
+        )));
+    }
+    Ok(line.to_owned())
+}
+
+/// Who is trusted, and who we are: `ca_file`, `client_cert_file`, `client_key_file`.
+pub fn client_tls(config: &config::Mqtt) -> Result<ClientConfig, MqttError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = &config.ca_file {
         for cert in certificates("ca_file", path)? {

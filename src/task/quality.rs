@@ -214,7 +214,7 @@ mod tests {
             .map(|u| -u.signum() * u.abs().max(1e-5).ln() / 12.0)
             .collect();
         assert!(clipped(&clean) < MAX_CLIPPED, "{}", clipped(&clean));
-        let over: Vec<f32> = clean.iter().map(|x| (3.0 * x).clamp(-1.0, 1.0)).collect();
+        let over: Vec<f32> = clean.iter().map(|x| (5.0 * x).clamp(-1.0, 1.0)).collect();
         assert!(clipped(&over) > 10.0 * MAX_CLIPPED, "{}", clipped(&over));
         let down: Vec<f32> = over.iter().map(|x| 0.1 * x).collect();
         assert!((clipped(&down) - clipped(&over)).abs() < 0.01);

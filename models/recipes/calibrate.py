@@ -11,6 +11,7 @@ from .common import metrics
 from .common.corpus import arguments, open_corpus
 from .pack import Pack
 from .speaker import trials
+from .spoof import parts
 from .spoof import trials as files
 
 
@@ -31,6 +32,7 @@ def main():
     s, y = np.concatenate(each), np.repeat([l[1] for l in listed], [len(e) for e in each])
     slope, offset = metrics.calibrate(s, y)
     out["spoof"] = {"slope": slope, "offset": offset, "dev_cllr": round(metrics.cllr(slope * s + offset, y), 3), "windows": len(s)}
+    out["spoof_parts"] = parts.measure(c, pack, Path(a.pack) / "spoof.onnx", a.work)
     print(out)
     (Path(a.work) / "calibration.json").write_text(json.dumps(out))
 

@@ -53,7 +53,8 @@ def toml(r, version):
     if "cohort" in r:
         text += f'[speaker.cohort]\nfile = "cohort.f32"\nsha256 = "{r["cohort"]["sha256"]}"\nvoices = {r["cohort"]["voices"]}\n'
     text += measured("speaker") + answer("speaker")
-    text += head("spoof") + f"spectral_dim = {features.SPECTRAL_DIM}\n" + scale("spoof") + measured("spoof") + answer("spoof")
+    parts = f"parts = {json.dumps(r['spoof']['parts'])}\n" if "parts" in r["spoof"] else ""
+    text += head("spoof") + f"spectral_dim = {features.SPECTRAL_DIM}\n" + parts + scale("spoof") + measured("spoof") + answer("spoof")
     text += head("vad") + f"threshold = {num(dig(r, 'vad', 'training', 'threshold') or 0.5)}\n" + measured("vad") + answer("vad")
     if "sound" in r:
         text += head("sound") + f"classes = {json.dumps(r['sound']['training']['classes'])}\n" + measured("sound") + answer("sound")
@@ -64,6 +65,11 @@ def write(r, folder, version):
     (folder / "report.json").write_text(json.dumps(r, indent=1) + "\n")
     (folder / "pack.toml").write_text(toml(r, version))
     (folder / "README.md").write_text(page.page(r))
+
+
+def version(folder):
+    """Of the pack that lies there."""
+    return tomllib.loads((Path(folder) / "pack.toml").read_text())["version"]
 
 
 def main():
@@ -77,7 +83,7 @@ def main():
         at = Path(a.work) / f"{part}.json"
         if at.exists():
             report[part] |= json.loads(at.read_text())
-    write(report, folder, tomllib.loads((folder / "pack.toml").read_text())["version"])
+    write(report, folder, version(folder))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 //! lives here.
 
 mod analyser;
+mod curve;
 mod engine;
 mod queue;
 mod ready;
@@ -24,6 +25,7 @@ use crate::task::speaker::{Candidate, Matcher};
 use crate::task::{Judge, Policy, Probe};
 
 pub use analyser::{Analyser, Asked, Heads, Heard};
+pub use curve::Shape;
 pub use engine::Counters;
 pub use ready::Ready;
 pub use segmenter::{Segmenter, Window};
@@ -87,6 +89,7 @@ pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, StoreError> {
         matcher: Matcher::new(people, pack.speaker_calibration().unwrap_or_default()),
         speaker: Policy::new(&config.speaker.decision),
         spoof_calibration: pack.spoof_calibration().unwrap_or_default(),
+        spoof_parts: pack.spoof_parts().to_vec(),
         spoof: Policy::new(&config.spoof.decision),
         sound: SoundPolicy::new(pack.sound_classes(), &config.sound),
         probes: probes(pack),

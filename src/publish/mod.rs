@@ -14,7 +14,7 @@ pub mod time;
 pub use bus::{Bus, Counters, Inbox, QUEUE, Sink, SinkError};
 pub use event::{
     Body, EncodeError, Event, EventId, GapReason, ProbeFinding, SCHEMA, SoundFinding, SourceState,
-    SpeakerFinding, SpoofFinding, Verdict,
+    SpeakerFinding, SpoofFinding, SpoofPart, Verdict,
 };
 pub use jsonl::{Jsonl, JsonlError};
 pub use state::StreamState;

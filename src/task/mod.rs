@@ -11,6 +11,7 @@ pub mod speaker;
 pub mod speech;
 pub mod spoof;
 mod stream;
+pub mod timeline;
 
 pub use decision::Policy;
 pub use fusion::fused_llr;

@@ -67,6 +67,7 @@ mod tests {
                 began: false,
                 embedding: embedding.to_vec(),
                 genuine: Some(genuine),
+                parts: Vec::new(),
             }),
         }
     }

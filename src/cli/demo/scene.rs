@@ -209,6 +209,7 @@ mod tests {
                     verdict: Verdict::Accept,
                     llr: 2.0,
                     since_s: 0.0,
+                    parts: Vec::new(),
                 },
             ),
             speaker(14.0, None, true, Verdict::Reject),
@@ -239,6 +240,7 @@ mod tests {
                     verdict: Verdict::Reject,
                     llr: -2.0,
                     since_s: 0.0,
+                    parts: Vec::new(),
                 },
             ),
         ];

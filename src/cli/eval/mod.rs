@@ -20,6 +20,8 @@ mod speaker_score;
 mod spoof;
 mod spoof_list;
 mod spoofing;
+mod timeline;
+mod timeline_list;
 
 impl From<list::ListError> for Failure {
     fn from(error: list::ListError) -> Self {
@@ -41,6 +43,8 @@ enum Task {
     Speaker(speaker::Args),
     /// Spoof detection: the same, and APCER of each attack, BPCER.
     Spoof(spoof::Args),
+    /// What is synthetic within recordings: share found, distance from its borders, false alarms.
+    Timeline(timeline::Args),
     /// The sound head: accuracy, macro F1, each class, confusions.
     Sound(sound::Args),
 }
@@ -50,6 +54,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     match args.task {
         Task::Speaker(args) => speaker::run(args, output),
         Task::Spoof(args) => spoof::run(args, output),
+        Task::Timeline(args) => timeline::run(args, output),
         Task::Sound(args) => sound::run(args, output),
     }
 }

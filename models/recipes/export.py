@@ -168,7 +168,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--work", default="models/.train")
     p.add_argument("--out", default="models/default")
-    p.add_argument("--version", default="2.4.0")
+    p.add_argument("--version", default="2.5.0")
     p.add_argument("--fp16", action="store_true", help="an encoder in 16-bit floating point too, for GPUs")
     a = p.parse_args()
     torch.manual_seed(0)

@@ -33,6 +33,14 @@ def accuracy(r):
     return {n: {k: v for k, v in t.items() if v is not None} for n, t in tables.items()}
 
 
+def short_windows(r):
+    """How the spoof head judges the short windows of a timeline (spoof/timeline.py), where that was measured."""
+    s = dig(r, "calibration", "spoof_short")
+    if not s:
+        return ""
+    return f"[spoof.short]\nseconds = {s['seconds']}\n[spoof.short.calibration]\nslope = {s['slope']!r}\noffset = {s['offset']!r}\n"
+
+
 def toml(r, version):
     tables, num = accuracy(r), lambda v: repr(float(v))
     answer = lambda n: f"[{n}.known_answer]\noutput = [{', '.join(repr(v) for v in r[n]['known_answer'])}]\n"
@@ -54,7 +62,7 @@ def toml(r, version):
         text += f'[speaker.cohort]\nfile = "cohort.f32"\nsha256 = "{r["cohort"]["sha256"]}"\nvoices = {r["cohort"]["voices"]}\n'
     text += measured("speaker") + answer("speaker")
     parts = f"parts = {json.dumps(r['spoof']['parts'])}\n" if "parts" in r["spoof"] else ""
-    text += head("spoof") + f"spectral_dim = {features.SPECTRAL_DIM}\n" + parts + scale("spoof") + measured("spoof") + answer("spoof")
+    text += head("spoof") + f"spectral_dim = {features.SPECTRAL_DIM}\n" + parts + scale("spoof") + short_windows(r) + measured("spoof") + answer("spoof")
     text += head("vad") + f"threshold = {num(dig(r, 'vad', 'training', 'threshold') or 0.5)}\n" + measured("vad") + answer("vad")
     if "sound" in r:
         text += head("sound") + f"classes = {json.dumps(r['sound']['training']['classes'])}\n" + measured("sound") + answer("sound")

@@ -59,9 +59,9 @@ pub struct Prices {
 impl Default for Prices {
     fn default() -> Self {
         Self {
-            change: 6.0,
-            change_at_pause: 3.0,
-            second: 1.0,
+            change: 4.0,
+            change_at_pause: 2.0,
+            second: 1.5,
         }
     }
 }
@@ -256,7 +256,7 @@ mod tests {
         let weak = [
             (20, 3.0),
             (2, f64::NAN),
-            (10, -3.3),
+            (10, -2.0),
             (2, f64::NAN),
             (20, 3.0),
         ];

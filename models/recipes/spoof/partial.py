@@ -36,10 +36,22 @@ def trimmed(x):
     return x[max(0, a - MARGIN) : b + MARGIN]
 
 
+def loud(x):
+    """Which steps of 5 ms are no further than 30 dB below the loudest 25 ms."""
+    e = np.convolve(np.asarray(x, np.float64) ** 2, np.ones(400) / 400, "same")[::80]
+    return e >= e.max() * 1e-3
+
+
+def spoken(x, a, b):
+    """The stretch from a to b, in seconds, without the quiet at its ends: a synthetic sentence begins with its first sound."""
+    at = np.nonzero(loud(x)[int(a * 200) : int(b * 200)])[0]
+    return (a, b) if len(at) == 0 else (int(a * 200) / 200 + at[0] / 200, int(a * 200) / 200 + (at[-1] + 1) / 200)
+
+
 def pauses(x, least=0.12):
-    """Middles of stretches of at least `least` s that lie 30 dB below the loudest 25 ms, and both ends of the clip; samples."""
-    e = np.convolve(x.astype(np.float64) ** 2, np.ones(400) / 400, "same")[::80]
-    quiet = np.concatenate([[0], (e < e.max() * 1e-3).astype(int), [0]])
+    """Middles of quiet stretches of at least `least` s, and both ends of the clip; samples."""
+    e = loud(x)
+    quiet = np.concatenate([[0], (~e).astype(int), [0]])
     starts, ends = np.nonzero(np.diff(quiet) == 1)[0], np.nonzero(np.diff(quiet) == -1)[0]
     inner = [int((a + b) / 2 * 80) for a, b in zip(starts, ends) if (b - a) * 80 >= least * RATE and a > 0 and b < len(e)]
     return [0, *inner, len(x)]
@@ -134,11 +146,14 @@ def between_clips(c, pack, split, rng):
     return out
 
 
-def write(folder, name, x, rng):
+def write(folder, name, x, rng, system="bonafide", fake=None):
+    """The file, and its line of the list. `fake`: first and last sample of what is synthetic in it."""
     import soundfile as sf
 
-    sf.write(folder / f"{name}.flac", channel(x, rng), RATE)
-    return f"{folder.name}/{name}.flac"
+    x = channel(x, rng)
+    sf.write(folder / f"{name}.flac", x, RATE)
+    times = () if fake is None else spoken(x, fake[0] / RATE, fake[1] / RATE)
+    return (f"{folder.name}/{name}.flac", system, *(f"{t:.3f}" for t in times))
 
 
 def make(c, pack, split, folder, seed):
@@ -146,9 +161,8 @@ def make(c, pack, split, folder, seed):
     folder.mkdir(parents=True, exist_ok=True)
     for k, (system, with_it, without, at) in enumerate(between_clips(c, pack, split, rng)):
         y, spans = joined(with_it, rng)
-        a, b = (spans[at][0] + MARGIN) / RATE, (spans[at][1] - MARGIN) / RATE
-        lines.append((write(folder, f"{k:03d}_{system}", y, rng), system, f"{a:.3f}", f"{b:.3f}"))
-        lines.append((write(folder, f"{k:03d}_real", joined(without, rng)[0], rng), "bonafide"))
+        lines.append(write(folder, f"{k:03d}_{system}", y, rng, system, spans[at]))
+        lines.append(write(folder, f"{k:03d}_real", joined(without, rng)[0], rng))
     rows = c.select(split, "speech", RECORDING[0])
     for k, row in enumerate(rows[i] for i in sorted(rng.permutation(len(rows))[:RECORDINGS])):
         x = c.audio(row, 0, int(RECORDING[1] * RATE))
@@ -160,9 +174,8 @@ def make(c, pack, split, folder, seed):
             copy = np.pad(copy, (0, max(0, len(x) - len(copy))))[: len(x)]
             if not np.isfinite(copy).all():
                 continue
-            lo, hi = edges(x[slice(*span)])
-            lines.append((write(folder, f"{k:03d}_{name}", replaced(x, copy, *span), rng), name, f"{(span[0] + lo) / RATE:.3f}", f"{(span[0] + hi) / RATE:.3f}"))
-        lines.append((write(folder, f"{k:03d}_whole", x, rng), "bonafide"))
+            lines.append(write(folder, f"{k:03d}_{name}", replaced(x, copy, *span), rng, name, span))
+        lines.append(write(folder, f"{k:03d}_whole", x, rng))
     (folder.parent / f"{split}.txt").write_text("".join("\t".join(l) + "\n" for l in lines))
     fakes = [l for l in lines if l[1] != "bonafide"]
     print(split, len(lines), "files", len(fakes), "fakes", len({l[1] for l in fakes}), "systems")

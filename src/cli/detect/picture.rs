@@ -150,7 +150,7 @@ impl Picture<'_> {
                 Anchor::End,
                 PLAIN,
                 INK,
-                &format!("{nats:+}"),
+                &signed(nats),
             );
         }
         for edge in [self.unclear.0, self.unclear.1] {
@@ -202,6 +202,14 @@ impl Picture<'_> {
             INK,
             "time, seconds",
         );
+    }
+}
+
+/// With its sign, but for 0.
+fn signed(nats: i32) -> String {
+    match nats {
+        0 => "0".to_owned(),
+        nats => format!("{nats:+}"),
     }
 }
 

@@ -65,6 +65,7 @@ fn people_who_take_turns_without_a_pause_are_told_apart() {
         speaker: policy,
         fusion: Fusion::new(pack.fusion(), &policy, &policy),
         spoof_calibration: pack.spoof_calibration().unwrap(),
+        spoof_parts: Vec::new(),
         spoof: policy,
         sound: None,
         probes: Vec::new(),

@@ -12,6 +12,7 @@ from .common import metrics
 from .common.corpus import RATE, arguments, decode, open_corpus
 from .pack import Pack
 from .speaker import durations, fusion, trials
+from .spoof import parts as opinions
 from .spoof import trials as files
 
 
@@ -61,6 +62,8 @@ def main():
     if "spoof" in parts:
         slope, offset = metrics.calibrate(s, y)
         keep("spoof", {"slope": slope, "offset": offset, "dev_cllr": round(metrics.cllr(slope * s + offset, y), 3), "windows": len(s)})
+    if "spoof" in parts:
+        keep("spoof_parts", opinions.measure(c, pack, Path(a.pack) / "spoof.onnx", a.work))
     clones = Path(a.work).resolve() / "clones_dev"
     if "fusion" in parts and (clones / "list.txt").exists():
         g = out["spoof"]["slope"] * s + out["spoof"]["offset"]

@@ -92,17 +92,24 @@ def answer(s, feed):
     return [float(v) for v in s.run(None, feed)[0].ravel()[:8]]
 
 
-def export_one(name, net, folder):
-    inputs, output = NAMES[name]
+def export_one(name, net, folder, parts_of=None):
+    """`parts_of`: what spoof/parts.py measured, once the pack was calibrated."""
+    (inputs, output), more = NAMES[name], {}
     path = Path(folder) / f"{name}.onnx"
     if name == "encoder":
         stream.export(net, path, torch.tensor(known_input("fbank")))
         check(path)
     else:
         to_onnx(net, (torch.tensor(known_input(i)) for i in inputs), path, inputs, output, {n: axes(n) for n in inputs + [output]})
+    known = lambda s: answer(s, {i: known_input(i) for i in inputs})
+    if name == "spoof" and parts_of:
+        from .spoof import parts
+
+        parts.expose(path, parts_of)
+        more, known = {"parts": parts.NAMES}, parts.answer
     s = session(path)
     rng = np.random.default_rng(0)
-    worst, more = 0.0, {}
+    worst = 0.0
     for batch, frames in ((1, 298), (2, 148), (3, 301)):
         feed = {}
         for i in inputs:
@@ -116,7 +123,7 @@ def export_one(name, net, folder):
     assert worst <= 1e-4, (name, worst)
     r = fingerprint(path)
     print(f"{name}: {nets.parameters(net)} parameters, {r['megabytes']} MB, parity {worst:.1e}")
-    return {**r, **more, "parity": worst, "known_answer": answer(s, {i: known_input(i) for i in inputs}), "parameters": nets.parameters(net)}
+    return {**r, **more, "parity": worst, "known_answer": known(s), "parameters": nets.parameters(net)}
 
 
 def going_on(encoder):
@@ -161,15 +168,17 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--work", default="models/.train")
     p.add_argument("--out", default="models/default")
-    p.add_argument("--version", default="2.4.0")
+    p.add_argument("--version", default="2.5.0")
     p.add_argument("--fp16", action="store_true", help="an encoder in 16-bit floating point too, for GPUs")
     a = p.parse_args()
     torch.manual_seed(0)
     Path(a.out).mkdir(parents=True, exist_ok=True)
     made, reports = load(a.work)
     report = {"onnxruntime": ort.__version__, "torch": torch.__version__, "machine": f"{platform.machine()}, 2 CPU cores, no accelerator"}
+    at = Path(a.work) / "calibration.json"
+    parts_of = json.loads(at.read_text()).get("spoof_parts") if at.exists() else None
     for name, net in made.items():
-        report[name] = {"training": reports[name], **export_one(name, net, a.out)}
+        report[name] = {"training": reports[name], **export_one(name, net, a.out, parts_of)}
     report["encoder"]["int8"] = quantise(a.out)
     if a.fp16:
         report["encoder"]["fp16"] = in_half(a.out)

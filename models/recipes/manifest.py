@@ -41,6 +41,14 @@ def durations(c):
     return text
 
 
+def short_windows(r):
+    """How the spoof head judges the short windows of a timeline (spoof/timeline.py), where that was measured."""
+    s = dig(r, "calibration", "spoof_short")
+    if not s:
+        return ""
+    return f"[spoof.short]\nseconds = {s['seconds']}\n[spoof.short.calibration]\nslope = {s['slope']!r}\noffset = {s['offset']!r}\n"
+
+
 def toml(r, version):
     tables, num = accuracy(r), lambda v: repr(float(v))
     answer = lambda n: f"[{n}.known_answer]\noutput = [{', '.join(repr(v) for v in r[n]['known_answer'])}]\n"
@@ -63,7 +71,8 @@ def toml(r, version):
         if top := dig(r, "calibration", "speaker", "top"):
             text += f"top = {top}\n"
     text += measured("speaker") + answer("speaker")
-    text += head("spoof") + f"spectral_dim = {features.SPECTRAL_DIM}\n" + scale("spoof") + measured("spoof") + answer("spoof")
+    parts = f"parts = {json.dumps(r['spoof']['parts'])}\n" if "parts" in r["spoof"] else ""
+    text += head("spoof") + f"spectral_dim = {features.SPECTRAL_DIM}\n" + parts + scale("spoof") + short_windows(r) + measured("spoof") + answer("spoof")
     if both := dig(r, "calibration", "fusion"):
         text += "\n" + "".join(f"[fusion.{n}]\nslope = {num(both[n]['slope'])}\noffset = {num(both[n]['offset'])}\n" for n in ("speaker", "genuine"))
     text += head("vad") + f"threshold = {num(dig(r, 'vad', 'training', 'threshold') or 0.5)}\n" + measured("vad") + answer("vad")
@@ -78,6 +87,11 @@ def write(r, folder, version):
     (folder / "README.md").write_text(page.page(r))
 
 
+def version(folder):
+    """Of the pack that lies there."""
+    return tomllib.loads((Path(folder) / "pack.toml").read_text())["version"]
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--work", default="models/.train")
@@ -89,7 +103,7 @@ def main():
         at = Path(a.work) / f"{part}.json"
         if at.exists():
             report[part] |= json.loads(at.read_text())
-    write(report, folder, tomllib.loads((folder / "pack.toml").read_text())["version"])
+    write(report, folder, version(folder))
 
 
 if __name__ == "__main__":

@@ -28,8 +28,11 @@ class Pack:
     def embed(self, clips):
         return self.s["speaker"].run(None, {"hidden": self.hidden(clips)})[0]
 
+    def spectral(self, clips):
+        return torch_features.spectral(torch.tensor(np.stack(clips))).numpy()
+
     def spoof(self, clips):
-        return self.s["spoof"].run(None, {"hidden": self.hidden(clips), "spectral": torch_features.spectral(torch.tensor(np.stack(clips))).numpy()})[0]
+        return self.s["spoof"].run(None, {"hidden": self.hidden(clips), "spectral": self.spectral(clips)})[0]
 
     def sound(self, clips):
         return self.s["sound"].run(None, {"hidden": self.hidden(clips)})[0]

@@ -1,13 +1,22 @@
-//! `earwitness detect`: is the voice on a recording real.
+//! `earwitness detect`: is the voice on a recording real, and where is it not.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::task::Policy;
 use anyhow::{Context, anyhow};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
+use crate::audio::Signal;
+use crate::publish::Verdict;
+use crate::task::Policy;
+use crate::task::recording::Evidence;
+use crate::task::timeline::Segment;
+
+use super::output::{Cell, style};
 use super::workbench::Workbench;
 use super::{Analysis, Failure, Outcome, Output, neighbours, verdict};
+
+mod canvas;
+mod picture;
 
 /// Arguments of `detect`.
 #[derive(Debug, clap::Args)]
@@ -17,33 +26,45 @@ pub struct Args {
     /// Also ask how the score holds under small changes, whatever it is.
     #[arg(long)]
     pub check_neighbours: bool,
+    /// Write a picture: the spectrogram, the segments, the score under it.
+    #[arg(long, value_name = "FILE.png")]
+    pub image: Option<PathBuf>,
     #[command(flatten)]
     pub analysis: Analysis,
 }
 
-/// One verdict on the recording, and one a window.
+/// One verdict on the recording, one a window, and a timeline of what is real in it.
 pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
+    if let Some(path) = &args.image
+        && !path
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("png"))
+    {
+        let found = path.display();
+        return Err(Failure::usage(anyhow!(
+            "--image: expected a name that ends in .png, found {found}"
+        )));
+    }
     let mut bench = Workbench::open(&args.analysis)?;
     if !bench.config.spoof.enabled {
         return Err(Failure::usage(anyhow!(
             "expected spoof.enabled = true, found false; detection is off in this configuration"
         )));
     }
-    let scores = bench.scores(&args.file)?;
+    let signal = bench.signal(&args.file)?;
+    let window = bench.config.window.clone();
+    let scores = bench.analyser().recording(&signal, &window)?;
     let policy = Policy::new(&bench.config.spoof.decision);
     let calibration = bench.pack.spoof_calibration()?;
     let windows: Vec<(f64, f64, verdict::Part)> = scores
         .iter()
         .filter_map(|s| s.utterance.as_ref())
         .filter_map(|u| {
-            Some((
-                u.start_s,
-                u.end_s,
-                verdict::Part::new(calibration.llr(f64::from(u.genuine?)), &policy),
-            ))
+            let llr = calibration.llr(f64::from(u.genuine?));
+            Some((u.start_s, u.end_s, verdict::Part::new(llr, &policy)))
         })
         .collect();
-    let evidence = crate::task::recording::Evidence::of([scores.as_slice()]);
+    let evidence = Evidence::of([scores.as_slice()]);
     let overall = verdict::spoof(&bench, &evidence).with_context(|| {
         format!(
             "{}: expected speech, found none; only voices can be judged",
@@ -52,32 +73,135 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     })?;
     let above = overall.llr - policy.threshold();
     let hold = match neighbours::is_asked(&bench, args.check_neighbours, overall.verdict, above) {
-        true => neighbours::of_file(&mut bench, &args.file)?.and_then(|h| h.spoof(&bench)),
+        true => neighbours::neighbourhood(&mut bench, &signal, &scores, true)?
+            .and_then(|h| h.spoof(&bench)),
         false => None,
     };
     let overall = verdict::Part {
         verdict: neighbours::held(overall.verdict, &[hold.as_ref()]),
         ..overall
     };
-    let timeline: Vec<_> = windows
-        .iter()
-        .map(|(start, end, part)| json!({ "start_s": start, "end_s": end, "llr": part.llr, "verdict": part.verdict }))
-        .collect();
-    output.result(
-        &json!({ "verdict": overall.verdict, "llr": overall.llr, "speech_s": evidence.speech_s, "windows": timeline, "neighbours": hold }),
-        || {
-            let mut lines = vec![format!(
-                "{}  voice {} ({:.1} s of speech)",
-                verdict::word(overall.verdict),
-                overall.voice(),
-                evidence.speech_s
-            )];
-            if let Some(hold) = &hold {
-                lines[0] += &neighbours::words("voice", hold);
-            }
-            lines.extend(windows.iter().map(|(start, end, part)| format!("  {start:>7.1} –{end:>6.1} s  {}", part.voice())));
-            lines.join("\n")
-        },
-    )?;
+    let found = Found::of(&mut bench, &signal, &policy)?;
+    if let Some(path) = &args.image {
+        found.draw(&bench, &signal, (&args.file, overall), path)?;
+    }
+    let names = bench.pack.spoof_parts();
+    if output.is_json() {
+        let part = |(start, end, part): &(f64, f64, verdict::Part)| json!({ "start_s": start, "end_s": end, "llr": part.llr, "verdict": part.verdict });
+        output.record(&json!({
+            "verdict": overall.verdict, "llr": overall.llr, "speech_s": evidence.speech_s, "neighbours": hold,
+            "windows": windows.iter().map(part).collect::<Vec<_>>(),
+            "segments": found.segments.iter().map(|s| described(s, names)).collect::<Vec<_>>(),
+            "curve": found.curve.iter().map(|(start, end, llr)| json!({ "start_s": start, "end_s": end, "llr": llr })).collect::<Vec<_>>(),
+        }))?;
+    } else {
+        output.line(format_args!(
+            "{}  voice {} ({:.1} s of speech){}\n",
+            verdict::word(overall.verdict),
+            overall.voice(),
+            evidence.speech_s,
+            hold.as_ref()
+                .map_or(String::new(), |h| neighbours::words("voice", h))
+        ))?;
+        let rows: Vec<_> = found.segments.iter().map(|s| row(s, names)).collect();
+        output.table(
+            &["from", "to", "voice", "synthetic", "llr", "evidence"],
+            &rows,
+        )?;
+    }
     Ok(verdict::outcome(overall.verdict))
 }
+
+/// What was found along a recording.
+struct Found {
+    segments: Vec<Segment>,
+    /// Pieces of speech with their log-likelihood ratios.
+    curve: Vec<(f64, f64, f64)>,
+}
+
+impl Found {
+    fn of(bench: &mut Workbench, signal: &Signal, policy: &Policy) -> Result<Self, Failure> {
+        let (glances, segments) = bench.timeline(signal, policy)?;
+        let calibration = bench.pack.spoof_short()?.calibration;
+        let glances = glances.iter();
+        let curve = glances.map(|g| (g.start_s, g.end_s, calibration.llr(g.score)));
+        Ok(Self {
+            segments,
+            curve: curve.collect(),
+        })
+    }
+
+    fn draw(
+        &self,
+        bench: &Workbench,
+        signal: &Signal,
+        (file, overall): (&Path, verdict::Part),
+        path: &Path,
+    ) -> Result<(), Failure> {
+        let name = file
+            .file_name()
+            .unwrap_or(file.as_os_str())
+            .to_string_lossy();
+        let decision = &bench.config.spoof.decision;
+        let threshold = Policy::new(decision).threshold();
+        let picture = picture::Picture {
+            title: &format!("{name}: voice {}", overall.voice()),
+            samples: &signal.samples,
+            curve: &self.curve,
+            segments: &self.segments,
+            unclear: (threshold - decision.margin, threshold + decision.margin),
+        };
+        let written = picture
+            .png()
+            .and_then(|bytes| Ok(std::fs::write(path, bytes)?));
+        written
+            .with_context(|| format!("cannot write {}", path.display()))
+            .map_err(Failure::runtime)
+    }
+}
+
+fn described(segment: &Segment, names: &[String]) -> Value {
+    let parts = names.iter().zip(&segment.parts);
+    let evidence: Map<String, Value> = parts
+        .map(|(name, llr)| (name.clone(), json!(llr)))
+        .collect();
+    json!({
+        "start_s": segment.start_s, "end_s": segment.end_s, "verdict": segment.verdict, "llr": segment.llr,
+        "probability": segment.synthetic(), "evidence": evidence,
+    })
+}
+
+fn row(segment: &Segment, names: &[String]) -> Vec<Cell> {
+    let style = match segment.verdict {
+        Verdict::Accept => style::GOOD,
+        Verdict::Reject => style::BAD,
+        Verdict::Inconclusive => style::WARN,
+    };
+    vec![
+        Cell::new(format_args!("{:8.2} s", segment.start_s)),
+        Cell::new(format_args!("{:8.2} s", segment.end_s)),
+        Cell::styled(verdict::voice_word(segment.verdict), style),
+        Cell::new(format_args!("{:5.0} %", 100.0 * segment.synthetic())),
+        Cell::new(format_args!("{:+.1}", segment.llr)),
+        Cell::new(spoke(segment, names)),
+    ]
+}
+
+/// Which evidence spoke for the segment's answer, the strongest first; where the answer is unclear, all that leans to a side.
+fn spoke(segment: &Segment, names: &[String]) -> String {
+    let mut parts: Vec<(&String, f64)> = names.iter().zip(segment.parts.iter().copied()).collect();
+    parts.retain(|(_, llr)| match segment.verdict {
+        Verdict::Accept => *llr >= HEARD,
+        Verdict::Reject => *llr <= -HEARD,
+        Verdict::Inconclusive => llr.abs() >= HEARD,
+    });
+    parts.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+    let words: Vec<String> = parts
+        .iter()
+        .map(|(name, llr)| format!("{name} {llr:+.1}"))
+        .collect();
+    words.join(", ")
+}
+
+/// What says less than this, nats, did not speak.
+const HEARD: f64 = 0.2;

@@ -37,12 +37,16 @@ impl Part {
 
     /// For people, of the spoof head.
     pub fn voice(&self) -> String {
-        let word = match self.verdict {
-            Verdict::Accept => "real",
-            Verdict::Reject => "synthetic",
-            Verdict::Inconclusive => "not clear",
-        };
-        format!("{word} {}", self.evidence())
+        format!("{} {}", voice_word(self.verdict), self.evidence())
+    }
+}
+
+/// What a verdict of the spoof head says of a voice.
+pub fn voice_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accept => "real",
+        Verdict::Reject => "synthetic",
+        Verdict::Inconclusive => "not clear",
     }
 }
 

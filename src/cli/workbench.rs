@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use crate::audio::{self, Signal};
 use crate::config::Config;
 use crate::model::{Pack, Runtime, Wanted};
-use crate::pipeline::{Analyser, Ready};
+use crate::pipeline::{Analyser, Ready, Shape};
 use crate::publish::time;
 use crate::store::{Note, Sitting, expiry};
-use crate::task::Scores;
 use crate::task::recording::Evidence;
+use crate::task::timeline::{Glance, Prices, Segment, timeline};
+use crate::task::{Policy, Scores};
 use anyhow::anyhow;
 
 use super::{Analysis, Failure};
@@ -77,6 +78,18 @@ impl Workbench {
     /// The same of a recording that was read.
     pub fn scores_of(&mut self, signal: &Signal) -> Result<Vec<Scores>, Failure> {
         Ok(self.analyser.recording(signal, &self.config.window)?)
+    }
+
+    /// What the spoof head says along a recording, and the timeline that this makes.
+    pub fn timeline(
+        &mut self,
+        signal: &Signal,
+        policy: &Policy,
+    ) -> Result<(Vec<Glance>, Vec<Segment>), Failure> {
+        let short = self.pack.spoof_short()?;
+        let glances = self.analyser.curve(signal, Shape::of(short.seconds))?;
+        let segments = timeline(&glances, short.calibration, policy, &Prices::default());
+        Ok((glances, segments))
     }
 
     /// Puts recordings of one voice together; too little speech is an error that says how much there was.

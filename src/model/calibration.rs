@@ -31,6 +31,16 @@ impl Calibration {
             false => Err(format!("slope {slope}, offset {offset}")),
         }
     }
+
+    /// What each part of a score adds to its log-likelihood ratio: of parts that add up to the score, shares that add up to
+    /// the ratio.
+    pub fn shares(&self, parts: &[f64]) -> Vec<f64> {
+        let offset = self.offset / parts.len() as f64;
+        parts
+            .iter()
+            .map(|part| self.slope * part + offset)
+            .collect()
+    }
 }
 
 /// A score that is a log-likelihood ratio already.
@@ -212,6 +222,8 @@ mod tests {
         };
         assert_eq!(calibration.llr(0.4), 0.0);
         assert_eq!(calibration.llr(1.0), 12.0);
+        assert_eq!(calibration.shares(&[0.5, -0.1]), [6.0, -6.0]);
+        assert!(calibration.shares(&[]).is_empty());
     }
 
     #[test]

@@ -16,6 +16,15 @@ use crate::dsp::{HOP, MELS, SAMPLE_RATE, SPECTRAL_DIM};
 /// The most frames (10 ms) of one call: a minute.
 const MOST_FRAMES: usize = 6000;
 
+/// What the spoof head says of a window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opinion {
+    /// Higher = bona fide.
+    pub score: f32,
+    /// What it is the sum of, in the order of [`Pack::spoof_parts`](super::Pack::spoof_parts).
+    pub parts: Vec<f32>,
+}
+
 /// What many windows are told: an answer or an error each.
 pub(super) type Answers<R> = Vec<Result<R, ModelError>>;
 
@@ -147,6 +156,12 @@ impl Models {
 
     /// [`Models::genuine`] of many windows.
     pub fn genuine_all(&mut self, windows: &[(&Hidden, ArrayView2<f32>)]) -> Answers<f32> {
+        let opinions = self.opinions(windows).into_iter();
+        opinions.map(|o| o.map(|o| o.score)).collect()
+    }
+
+    /// The same scores, and what each is the sum of.
+    pub fn opinions(&mut self, windows: &[(&Hidden, ArrayView2<f32>)]) -> Answers<Opinion> {
         let part = Part::Spoof;
         let prepared = windows.iter().map(|(hidden, spectral)| {
             let (batch, length) = self.fits(part, hidden)?;
@@ -158,7 +173,7 @@ impl Models {
         let Some(net) = &mut self.spoof else {
             return all(windows.len(), || ModelError::NotOpen { part });
         };
-        let (cutter, fixed) = (&mut self.cutter, self.fixed_batches);
+        let (cutter, fixed, kinds) = (&mut self.cutter, self.fixed_batches, self.parts);
         batched(prepared, &mut self.tally.retried, |group| {
             let size = batch_size(group.len(), fixed);
             let spans: Vec<&Hidden> = group.iter().map(|(hidden, _)| hidden).collect();
@@ -167,7 +182,18 @@ impl Models {
             let (rows, spectral) = (group[0].1.nrows(), stacked(views, size));
             let spectral = Given::Host(&[size, rows, SPECTRAL_DIM], &spectral);
             let inputs = [Given::Tensor(cut.tensor()), spectral];
-            net.run(&inputs, &[size], |scores| scores[..group.len()].to_vec())
+            let outputs: &[&[usize]] = &[&[size], &[size, kinds]];
+            net.run_for(&inputs, &outputs[..1 + kinds.min(1)], |found| {
+                let parts = found.get(1).map(|p| rows_of(p, kinds, group.len()));
+                let mut parts = parts.unwrap_or_default().into_iter();
+                let scores = found[0][..group.len()].iter();
+                scores
+                    .map(|&score| Opinion {
+                        score,
+                        parts: parts.next().unwrap_or_default(),
+                    })
+                    .collect()
+            })
         })
     }
 

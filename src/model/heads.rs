@@ -46,10 +46,24 @@ pub(super) struct Spoof {
     pub file: String,
     pub sha256: String,
     pub spectral_dim: usize,
+    /// Names of the kinds of evidence that its score is the sum of, in the order of its output `parts`; empty where it has none.
+    #[serde(default)]
+    pub parts: Vec<String>,
     pub calibration: Calibration,
+    pub short: Option<Short>,
     #[serde(default)]
     pub accuracy: BTreeMap<String, toml::Value>,
     pub known_answer: KnownAnswer,
+}
+
+/// How short windows are judged, from which the timeline of a recording is made.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Short {
+    /// Length of the windows, 0.6 to 3.
+    pub seconds: f64,
+    /// From the score of one to a log-likelihood ratio.
+    pub calibration: Calibration,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -132,6 +146,31 @@ impl KnownAnswer {
         }
         let (found, expected) = (format!("{found} values"), format!("{expected} values"));
         Err(unsupported(path, key, found, expected))
+    }
+}
+
+impl Spoof {
+    pub fn check(&self, path: &Path) -> Result<(), ModelError> {
+        if !self.parts.is_empty() {
+            names(&self.parts, "spoof.parts", path)?;
+        }
+        // All of them stand in the known answer, behind the score.
+        let (found, most) = (self.parts.len(), KNOWN_VALUES - 1);
+        if found > most {
+            let (found, expected) = (format!("{found} names"), format!("at most {most}"));
+            return Err(unsupported(path, "spoof.parts", found, expected));
+        }
+        let seconds = self.short.map_or(1.0, |short| short.seconds);
+        if !(0.6..=3.0).contains(&seconds) {
+            return Err(unsupported(
+                path,
+                "spoof.short.seconds",
+                seconds,
+                "0.6 to 3",
+            ));
+        }
+        let key = "spoof.known_answer.output";
+        self.known_answer.check(path, key, 1 + self.parts.len())
     }
 }
 

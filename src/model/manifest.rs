@@ -299,16 +299,22 @@ impl Manifest {
         }
         let speaker = self.speaker.as_ref().map(|s| s.calibration.check());
         let spoof = self.spoof.as_ref().map(|s| s.calibration.check());
+        let short = self.spoof.as_ref().and_then(|s| s.short);
+        let short = short.map(|s| s.calibration.check());
         let fusion = self.fusion.as_ref().map(FusionCalibration::check);
         for (key, checked) in [
             ("speaker.calibration", speaker),
             ("spoof.calibration", spoof),
+            ("spoof.short.calibration", short),
             ("fusion", fusion),
         ] {
             if let Some(Err(found)) = checked {
                 let expected = "a finite slope > 0 at every duration, a finite offset, false accepts that get rarer";
                 return Err(unsupported(path, key, found, expected));
             }
+        }
+        if let Some(spoof) = &self.spoof {
+            spoof.check(path)?;
         }
         if let Some(sound) = &self.sound {
             sound.check(path)?;
@@ -325,14 +331,12 @@ impl Manifest {
             }
         }
         let speaker = self.speaker.as_ref().map(|s| (&s.known_answer, s.dim));
-        let spoof = self.spoof.as_ref().map(|s| (&s.known_answer, 1));
         for (key, answer) in [
             (
                 "encoder.known_answer.output",
                 Some((&self.encoder.known_answer, usize::MAX)),
             ),
             ("speaker.known_answer.output", speaker),
-            ("spoof.known_answer.output", spoof),
             (
                 "vad.known_answer.output",
                 Some((&self.vad.known_answer, usize::MAX)),
@@ -439,6 +443,36 @@ mod tests {
             ("[\"a\", \"b\"]", "[0.5]", "sound.known_answer.output"),
         ] {
             let error = with(classes, output).expect_err(word).to_string();
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_spoof_head_may_name_its_parts_and_shows_them_in_its_known_answer() {
+        let spoof = |text: &str| parse(text).map(|m| m.spoof.expect("a spoof head"));
+        assert!(spoof(&tiny()).expect("without").parts.is_empty());
+        let with = |parts: &str, output: &str| {
+            let (dim, known) = ("spectral_dim = 1351", "[spoof.known_answer]\noutput = [");
+            let text = tiny().replace(dim, &format!("{dim}\nparts = {parts}"));
+            assert!(text.contains(known));
+            spoof(&text.replace(known, &format!("{known}{output}")))
+        };
+        let head = with("[\"ssl\", \"spectral\"]", "0.1, 0.2, ").expect("parts");
+        assert_eq!(head.parts, ["ssl", "spectral"]);
+        for (parts, output, word) in [
+            ("[\"ssl\", \"ssl\"]", "0.1, 0.2, ", "different names"),
+            (
+                "[\"ssl\", \"spectral\"]",
+                "",
+                "spoof.known_answer.output is 1 values",
+            ),
+            (
+                "[\"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\"]",
+                "",
+                "spoof.parts is 8 names, expected at most 7",
+            ),
+        ] {
+            let error = with(parts, output).expect_err(word).to_string();
             assert!(error.contains(word), "{word}: {error}");
         }
     }

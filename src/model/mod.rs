@@ -9,7 +9,7 @@
 //!   .hear(stretch)    samples, fbank  -> [layers, vectors, dim], from whatever this encoder reads
 //!   .encode(features) [T, 80]         -> [layers, T/2, dim]; [1, samples] for encoders of waveforms
 //!   .embed(&hidden)                   -> [dim], L2 norm 1
-//!   .genuine(&hidden, spectral)       -> score, higher = bona fide
+//!   .genuine(&hidden, spectral)       -> score, higher = bona fide; .opinions: what it is the sum of, too
 //!   .sounds(&hidden)                  -> probability of each class, if the pack has a sound head
 //!   .probe(&hidden)                   -> the answers of its probes, if it has any
 //! ```
@@ -41,8 +41,9 @@ mod trust;
 
 pub use batch::Tally;
 pub use calibration::{Calibration, DurationTerms, FusionCalibration, SpeakerCalibration};
+pub use calls::Opinion;
 pub use error::ModelError;
-pub use heads::ProbeKind;
+pub use heads::{ProbeKind, Short};
 pub use hidden::Hidden;
 pub use input::{Input, Stretch};
 pub use manifest::Health;

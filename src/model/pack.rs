@@ -10,10 +10,11 @@ use sha2::{Digest, Sha256};
 
 use super::calibration::{Calibration, FusionCalibration, SpeakerCalibration};
 use super::error::ModelError;
-use super::heads::{Probe, ProbeKind};
+use super::heads::{Probe, ProbeKind, Short};
 use super::input::Input;
 use super::manifest::{Health, Manifest};
 use crate::config::Precision;
+use crate::dsp::SAMPLE_RATE;
 
 /// The largest model file that is loaded, bytes: more does not fit into one protobuf message, which an ONNX file is.
 const FILE_LIMIT: u64 = (2 << 30) - 1;
@@ -289,6 +290,25 @@ impl Pack {
         let part = Part::Spoof;
         let head = self.manifest.spoof.as_ref();
         Ok(head.ok_or(ModelError::Absent { part })?.calibration)
+    }
+
+    /// How the spoof head judges short windows; those of the usual length where the pack does not say.
+    ///
+    /// # Errors
+    /// A pack without a spoof head.
+    pub fn spoof_short(&self) -> Result<Short, ModelError> {
+        let part = Part::Spoof;
+        let head = self.manifest.spoof.as_ref();
+        let head = head.ok_or(ModelError::Absent { part })?;
+        Ok(head.short.unwrap_or(Short {
+            seconds: self.window_samples() as f64 / f64::from(SAMPLE_RATE),
+            calibration: head.calibration,
+        }))
+    }
+
+    /// What the spoof head's score is the sum of, in the order of [`Opinion::parts`](super::Opinion::parts); empty for a head that does not say.
+    pub fn spoof_parts(&self) -> &[String] {
+        self.manifest.spoof.as_ref().map_or(&[], |s| &s.parts)
     }
 
     /// From which probability on a 20 ms frame counts as speech.

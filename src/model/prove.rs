@@ -60,8 +60,12 @@ impl Models {
             compare(Part::Speaker, &speaker.known_answer, &found)?;
         }
         if let (Some(net), Some(spoof)) = (&mut self.spoof, &m.spoof) {
-            let found = net.run(&[hidden, spectral], &[1], first)?;
+            let (score, parts) = (&[1][..], &[1, self.parts][..]);
+            let outputs = &[score, parts][..1 + self.parts.min(1)];
+            let all = |found: &[&[f32]]| found.concat();
+            let found = net.run_for(&[hidden, spectral], outputs, all)?;
             compare(Part::Spoof, &spoof.known_answer, &found)?;
+            adds_up(&found)?;
         }
         for ((net, labels), probe) in self.probes.iter_mut().zip(m.probes.values()) {
             let found = net.run(&[hidden], &[1, *labels], first)?;
@@ -99,6 +103,23 @@ fn wave(length: usize, scale: f64, offset: f64) -> Vec<f32> {
         .collect()
 }
 
+/// Whether the first value is the sum of the others, where there are others.
+fn adds_up(found: &[f32]) -> Result<(), ModelError> {
+    let (score, parts) = (
+        found.first().copied().unwrap_or(0.0),
+        found.get(1..).unwrap_or(&[]),
+    );
+    let sum: f32 = parts.iter().sum();
+    if parts.is_empty() || (sum - score).abs() <= 1e-3 * score.abs().max(1.0) {
+        return Ok(());
+    }
+    Err(ModelError::Output {
+        part: Part::Spoof,
+        expected: "parts that add up to the score",
+        found: sum,
+    })
+}
+
 fn compare(part: Part, known: &KnownAnswer, found: &[f32]) -> Result<(), ModelError> {
     for (index, (expected, found)) in known.output.iter().zip(found).enumerate() {
         let found = f64::from(*found);
@@ -134,5 +155,12 @@ mod tests {
             tolerance: 1e-3,
         };
         assert!(compare(Part::Vad, &broken, &[0.0]).is_err());
+    }
+
+    #[test]
+    fn parts_must_add_up_to_the_score() {
+        assert!(adds_up(&[1.5]).is_ok());
+        assert!(adds_up(&[1.5, 2.0, -0.5]).is_ok());
+        assert!(adds_up(&[1.5, 2.0, 0.5]).is_err());
     }
 }

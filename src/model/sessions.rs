@@ -38,6 +38,8 @@ pub struct Models {
     pub(super) probes: Vec<(Net, usize)>,
     pub(super) cutter: Cutter,
     pub(super) classes: usize,
+    /// Kinds of evidence that the spoof head tells apart.
+    pub(super) parts: usize,
     /// Where the encoder runs, and its output stays.
     pub(super) place: Place,
     pub(super) layers: usize,
@@ -116,7 +118,7 @@ impl Models {
         place.builder(runtime)?;
         let heads = place.without_engines();
         let m = pack.manifest();
-        let classes = pack.sound_classes().len();
+        let (classes, parts) = (pack.sound_classes().len(), pack.spoof_parts().len());
         let (layers, dim) = (m.encoder.layers, m.encoder.dim);
         let fbank = || ("fbank", vec![-1, -1, MELS as i64]);
         let heard = match m.encoder.input.columns() {
@@ -124,26 +126,30 @@ impl Models {
             None => ("waveform", vec![-1, -1]),
         };
         let hidden = || ("hidden", vec![-1, layers as i64, -1, dim as i64]);
-        let open = |part, bytes: &[u8], inputs, output| {
+        let open = |part, bytes: &[u8], inputs, outputs| {
             let contract = Contract {
                 part,
                 inputs,
                 optional: Vec::new(),
-                outputs: vec![output],
+                outputs,
             };
             Net::open(runtime, bytes, &heads, contract)
         };
-        let net = |part, inputs, output| open(part, &pack.read(part)?, inputs, output);
+        let net = |part, inputs, outputs| open(part, &pack.read(part)?, inputs, outputs);
         // A head that is wanted, of a pack that has it.
-        let head = |part, wanted: bool, inputs, output| match wanted && pack.has(part) {
-            true => net(part, inputs, output).map(Some),
+        let head = |part, wanted: bool, inputs, outputs| match wanted && pack.has(part) {
+            true => net(part, inputs, outputs).map(Some),
             false => Ok(None),
         };
         let spectral = ("spectral", vec![-1, -1, SPECTRAL_DIM as i64]);
         let embedding = ("embedding", vec![-1, pack.embedding_dim() as i64]);
         let sounds = ("classes", vec![-1, classes as i64]);
+        let mut opinion = vec![("score", vec![-1])];
+        if parts > 0 {
+            opinion.push(("parts", vec![-1, parts as i64]));
+        }
         // First, for it is small: a GPU that does not work says so here.
-        let vad = net(Part::Vad, vec![fbank()], ("speech", vec![-1, -1]))?;
+        let vad = net(Part::Vad, vec![fbank()], vec![("speech", vec![-1, -1])])?;
         let cutter = Cutter::open(runtime, &heads)?;
         let bytes = pack.read(Part::Encoder)?;
         let going = m.encoder.stream.clone();
@@ -163,7 +169,7 @@ impl Models {
         for probe in m.probes.values().filter(|_| wanted.probes) {
             let output = ("output", vec![-1, probe.labels.len() as i64]);
             let bytes = pack.read_probe(probe)?;
-            let net = open(Part::Probe, &bytes, vec![hidden()], output)?;
+            let net = open(Part::Probe, &bytes, vec![hidden()], vec![output])?;
             probes.push((net, probe.labels.len()));
         }
         let mut models = Self {
@@ -171,17 +177,13 @@ impl Models {
             encoder,
             front_end: FrontEnd::new(m.encoder.input.clone()),
             going,
-            speaker: head(Part::Speaker, true, vec![hidden()], embedding)?,
-            spoof: head(
-                Part::Spoof,
-                wanted.spoof,
-                vec![hidden(), spectral],
-                ("score", vec![-1]),
-            )?,
-            sound: head(Part::Sound, wanted.sound, vec![hidden()], sounds)?,
+            speaker: head(Part::Speaker, true, vec![hidden()], vec![embedding])?,
+            spoof: head(Part::Spoof, wanted.spoof, vec![hidden(), spectral], opinion)?,
+            sound: head(Part::Sound, wanted.sound, vec![hidden()], vec![sounds])?,
             probes,
             cutter,
             classes,
+            parts,
             layers,
             dim,
             embedding_dim: pack.embedding_dim(),

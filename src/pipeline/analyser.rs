@@ -20,7 +20,7 @@ use crate::task::{Newest, Scores, Utterance};
 use super::segmenter::{Segmenter, Window};
 
 /// Samples that one frame of the encoder and of the speech probabilities stands for (20 ms).
-const ENCODER_HOP: usize = 2 * HOP;
+pub(super) const ENCODER_HOP: usize = 2 * HOP;
 /// Below this level, dB relative to full scale, a window is silence without asking a model: 16-bit dither lies at −93,
 /// the noise floor of a cheap microphone around −70.
 const SILENCE_DBFS: f64 = -75.0;
@@ -54,8 +54,8 @@ pub struct Heard {
 pub struct Analyser {
     models: Models,
     /// One for each thread that may make spectral views at once; none where detection is off.
-    spectral: Vec<SpectralView>,
-    speech_threshold: f32,
+    pub(super) spectral: Vec<SpectralView>,
+    pub(super) speech_threshold: f32,
     /// Least share of speech, 0 to 1.
     min_speech: f64,
     /// Least utterance that is scored, in encoder frames.
@@ -337,6 +337,7 @@ impl Analyser {
                     embedding: Vec::new(),
                     newest: None,
                     genuine: None,
+                    parts: Vec::new(),
                 });
             }
             spoken.push(&work.window.signal.samples[samples]);
@@ -364,11 +365,12 @@ impl Analyser {
                 .iter()
                 .zip(views.iter().map(|view| view.view()))
                 .collect();
-            let answers = self.models.genuine_all(&windows);
+            let answers = self.models.opinions(&windows);
             for (work, answer) in voices.iter_mut().zip(answers) {
-                work.keep(answer, |work, genuine| {
+                work.keep(answer, |work, opinion| {
                     if let Some(utterance) = utterance_of(work) {
-                        utterance.genuine = Some(genuine);
+                        utterance.genuine = Some(opinion.score);
+                        utterance.parts = opinion.parts;
                     }
                 });
             }
@@ -570,7 +572,7 @@ fn utterance_of<'a>(work: &'a mut Work) -> Option<&'a mut Utterance> {
 }
 
 /// The spectral view of each piece, on as many threads as there are `makers`.
-fn spectral_views(makers: &mut [SpectralView], pieces: &[&[f32]]) -> Vec<Array2<f32>> {
+pub(super) fn spectral_views(makers: &mut [SpectralView], pieces: &[&[f32]]) -> Vec<Array2<f32>> {
     let each = pieces.len().div_ceil(makers.len().max(1)).max(1);
     if each == pieces.len() {
         let maker = &mut makers[0];
@@ -596,7 +598,7 @@ fn spectral_views(makers: &mut [SpectralView], pieces: &[&[f32]]) -> Vec<Array2<
 }
 
 /// Seconds into a window at which a frame of the speech probabilities starts.
-fn frame_s(frame: usize) -> f64 {
+pub(super) fn frame_s(frame: usize) -> f64 {
     clock_s((frame * ENCODER_HOP) as u64)
 }
 

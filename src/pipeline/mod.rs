@@ -2,6 +2,7 @@
 //! lives here.
 
 mod analyser;
+mod curve;
 mod engine;
 mod queue;
 mod ready;
@@ -25,6 +26,7 @@ use crate::task::speaker::{Candidate, Matcher, Scoring};
 use crate::task::{Fusion, Judge, Policy, Probe};
 
 pub use analyser::{Analyser, Asked, Heads, Heard};
+pub use curve::Shape;
 pub use engine::Counters;
 pub use ready::Ready;
 pub use segmenter::{Segmenter, Window};
@@ -103,6 +105,7 @@ pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, PipelineError> {
         speaker,
         fusion: Fusion::new(pack.fusion(), &speaker, &spoof),
         spoof_calibration: pack.spoof_calibration().unwrap_or_default(),
+        spoof_parts: pack.spoof_parts().to_vec(),
         spoof,
         sound: SoundPolicy::new(pack.sound_classes(), &config.sound),
         probes: probes(pack),

@@ -96,6 +96,9 @@ pub enum Body {
         llr: f64,
         /// Since when, seconds on the stream's clock.
         since_s: f64,
+        /// Which evidence spoke; absent where the pack's head does not tell.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        parts: Vec<SpoofPart>,
     },
     /// A class of sounds began or ended. Several may be on at once.
     Sound {
@@ -221,7 +224,15 @@ impl Event {
                 all.extend(speech_s.map(|v| ("speech_s", v)));
                 all.extend(fused.map(|f| ("fused.llr", f.llr)));
             }
-            Body::Spoof { llr, since_s, .. } => all.extend([("llr", *llr), ("since_s", *since_s)]),
+            Body::Spoof {
+                llr,
+                since_s,
+                parts,
+                ..
+            } => {
+                all.extend([("llr", *llr), ("since_s", *since_s)]);
+                all.extend(parts.iter().map(|p| ("parts.llr", p.llr)));
+            }
             Body::Sound {
                 probability,
                 since_s,
@@ -299,6 +310,15 @@ pub struct SpoofFinding {
     pub llr: f64,
     /// The decision on this window alone.
     pub verdict: Verdict,
+}
+
+/// One kind of evidence for or against a voice being real.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SpoofPart {
+    /// Its name in the model pack.
+    pub name: String,
+    /// What it adds to the smoothed log-likelihood ratio, natural logarithm; below 0 it speaks for spoof.
+    pub llr: f64,
 }
 
 /// The most probable class of sounds of one window.

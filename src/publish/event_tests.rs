@@ -105,6 +105,10 @@ pub(crate) fn samples() -> Vec<Event> {
                 verdict: Verdict::Reject,
                 llr: -3.5,
                 since_s: 2.5,
+                parts: vec![SpoofPart {
+                    name: "ssl".into(),
+                    llr: -3.5,
+                }],
             },
         ),
         event(

@@ -18,7 +18,7 @@ mod vitals;
 pub use bus::{Bus, Counters, Inbox, QUEUE, Sink, SinkError};
 pub use event::{
     Body, EncodeError, Event, EventId, FusedFinding, GapReason, HealthPart, ProbeFinding, SCHEMA,
-    SoundFinding, SourceState, SpeakerFinding, SpoofFinding, Verdict,
+    SoundFinding, SourceState, SpeakerFinding, SpoofFinding, SpoofPart, Verdict,
 };
 pub use jsonl::{Jsonl, JsonlError};
 pub use state::StreamState;

@@ -112,6 +112,7 @@ impl StreamState {
                 verdict,
                 llr,
                 since_s,
+                ..
             } => {
                 self.spoof_verdict = Some(*verdict);
                 self.spoof_llr = Some(*llr);

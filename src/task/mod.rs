@@ -13,6 +13,7 @@ pub mod speaker;
 pub mod speech;
 pub mod spoof;
 mod stream;
+pub mod timeline;
 
 pub use decision::Policy;
 pub use fusion::{Fusion, fused_llr};

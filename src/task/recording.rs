@@ -129,6 +129,7 @@ mod tests {
                 embedding: embedding.to_vec(),
                 newest: None,
                 genuine: Some(genuine),
+                parts: Vec::new(),
             }),
         }
     }

@@ -4,7 +4,7 @@
 /// gives about one window length of memory.
 const NEWEST: f64 = 0.5;
 /// One window never outweighs the rest: a log-likelihood ratio beyond this (nats) is as sure as it gets.
-const CAP: f64 = 8.0;
+pub const CAP: f64 = 8.0;
 /// Windows running that must agree before a standing answer is replaced.
 pub const CONFIRM: u32 = 2;
 

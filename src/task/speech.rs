@@ -58,6 +58,19 @@ pub fn newest_utterance(probabilities: &[f32], threshold: f32) -> Speech {
     }
 }
 
+/// Utterances in speech probabilities a frame (20 ms), in order: between two lie at least `pause` frames without speech.
+pub fn utterances(probabilities: &[f32], threshold: f32, pause: usize) -> Vec<Range<usize>> {
+    let mut all: Vec<Range<usize>> = Vec::new();
+    let spoken = probabilities.iter().enumerate();
+    for (at, _) in spoken.filter(|(_, p)| **p >= threshold) {
+        match all.last_mut() {
+            Some(last) if at - last.end < pause => last.end = at + 1,
+            _ => all.push(at..at + 1),
+        }
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +95,21 @@ mod tests {
             }
         );
         assert!(newest_utterance(&[], 0.5).utterance.is_empty());
+    }
+
+    #[test]
+    fn utterances_lie_between_pauses() {
+        let all = frames(&[
+            (5, false),
+            (10, true),
+            (9, false),
+            (3, true),
+            (10, false),
+            (2, true),
+        ]);
+        assert_eq!(utterances(&all, 0.5, 10), [5..27, 37..39]);
+        assert_eq!(utterances(&all, 0.5, 9), [5..15, 24..27, 37..39]);
+        assert!(utterances(&[0.1; 50], 0.5, 10).is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::Calibration;
-use crate::publish::{Body, SoundFinding, SpeakerFinding, SpoofFinding};
+use crate::publish::{Body, SoundFinding, SpeakerFinding, SpoofFinding, SpoofPart};
 use crate::task::health::{HealthPolicy, HealthTracker, Measured};
 use crate::task::sound::{SoundPolicy, SoundTracker, Sounds};
 use crate::task::speaker::{Matcher, SpeakerTracker, stranger_name};
@@ -53,6 +53,8 @@ pub struct Utterance {
     pub newest: Option<Newest>,
     /// Raw score of the spoof head, higher = bona fide; `None` when detection is off.
     pub genuine: Option<f32>,
+    /// What that score is the sum of; empty where the pack does not say.
+    pub parts: Vec<f32>,
 }
 
 /// The end of an utterance.
@@ -90,6 +92,8 @@ pub struct Judge {
     pub fusion: Fusion,
     /// Calibration of the spoof head.
     pub spoof_calibration: Calibration,
+    /// Names of what the spoof head's score is the sum of; none where the pack does not say.
+    pub spoof_parts: Vec<String>,
     /// Decision on the spoof head's log-likelihood ratio.
     pub spoof: Policy,
     /// Classes of sounds and when they count; `None` where the pack has none or they are switched off.
@@ -204,11 +208,20 @@ impl StreamDecider {
                 llr,
                 verdict: self.judge.spoof.verdict(llr),
             });
-            if let Some(standing) = self.spoof.speech(llr, utterance.start_s, fresh) {
+            let parts: Vec<f64> = utterance.parts.iter().map(|p| f64::from(*p)).collect();
+            let parts = self.judge.spoof_calibration.shares(&parts);
+            if let Some(standing) = self.spoof.speech(llr, &parts, utterance.start_s, fresh) {
+                let parts = self.judge.spoof_parts.iter().zip(standing.parts);
                 changes.push(Body::Spoof {
                     verdict: standing.verdict,
                     llr: standing.llr,
                     since_s: standing.since_s,
+                    parts: parts
+                        .map(|(name, llr)| SpoofPart {
+                            name: name.clone(),
+                            llr,
+                        })
+                        .collect(),
                 });
             }
         }
@@ -288,6 +301,7 @@ mod tests {
                 slope: 1.0,
                 offset: 0.0,
             },
+            spoof_parts: vec!["ssl".into(), "fine".into()],
             spoof: policy,
             sound: SoundPolicy::new(&["music".into(), "rain".into()], &Default::default()),
             probes: Vec::new(),
@@ -315,6 +329,7 @@ mod tests {
                 embedding: embedding.to_vec(),
                 newest: None,
                 genuine: Some(genuine),
+                parts: vec![0.75 * genuine, 0.25 * genuine],
             }),
         }
     }
@@ -378,12 +393,14 @@ mod tests {
         let mut decider = decider();
         decider.window(&scores(3.0, Some((&[1.0, 0.0], -4.0))));
         let bodies = decider.window(&scores(4.0, Some((&[1.0, 0.0], -4.0))));
-        assert!(bodies.iter().any(|b| matches!(
-            b,
+        let parts = bodies.iter().find_map(|b| match b {
             Body::Spoof {
                 verdict: Verdict::Reject,
+                parts,
                 ..
-            }
-        )));
+            } => Some(parts.iter().map(|p| (p.name.as_str(), p.llr)).collect()),
+            _ => None,
+        });
+        assert_eq!(parts, Some(vec![("ssl", -3.0), ("fine", -1.0)]));
     }
 }

@@ -91,6 +91,7 @@ pub fn spoof(sequence: u64) -> Event {
             verdict: Verdict::Reject,
             llr: -4.0,
             since_s: 2.0,
+            parts: Vec::new(),
         },
     )
 }

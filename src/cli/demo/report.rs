@@ -224,6 +224,7 @@ fn line(event: &Event) -> String {
             verdict,
             llr,
             since_s,
+            ..
         } => {
             let what = match verdict {
                 Verdict::Accept => "the voice is real",

@@ -212,6 +212,7 @@ mod tests {
                     verdict: Verdict::Accept,
                     llr: 2.0,
                     since_s: 0.0,
+                    parts: Vec::new(),
                 },
             ),
             speaker(14.0, None, true, Verdict::Reject),
@@ -242,6 +243,7 @@ mod tests {
                     verdict: Verdict::Reject,
                     llr: -2.0,
                     since_s: 0.0,
+                    parts: Vec::new(),
                 },
             ),
         ];

@@ -21,6 +21,8 @@ mod speaker_score;
 mod spoof;
 mod spoof_list;
 mod spoofing;
+mod timeline;
+mod timeline_list;
 mod turns;
 
 impl From<list::ListError> for Failure {
@@ -47,6 +49,8 @@ enum Task {
     Sequential(sequential::Args),
     /// Who speaks when, of enrolled people and strangers who take turns: share of speech with the wrong name.
     Turns(turns::Args),
+    /// What is synthetic within recordings: share found, distance from its borders, false alarms.
+    Timeline(timeline::Args),
     /// The sound head: accuracy, macro F1, each class, confusions.
     Sound(sound::Args),
 }
@@ -58,6 +62,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         Task::Spoof(args) => spoof::run(args, output),
         Task::Sequential(args) => sequential::run(args, output),
         Task::Turns(args) => turns::run(args, output),
+        Task::Timeline(args) => timeline::run(args, output),
         Task::Sound(args) => sound::run(args, output),
     }
 }

@@ -183,6 +183,7 @@ fn hear(
         speaker,
         fusion: Fusion::new(bench.pack.fusion(), &speaker, &spoof),
         spoof_calibration: Default::default(),
+        spoof_parts: Vec::new(),
         spoof,
         sound: None,
         probes: Vec::new(),

@@ -92,6 +92,7 @@ mod tests {
             embedding: embedding.to_vec(),
             newest: None,
             genuine: None,
+            parts: Vec::new(),
         });
         gathered
     }

@@ -46,6 +46,7 @@ fn said(start_s: f64, end_s: f64, embedding: Vec<f32>) -> Utterance {
         embedding,
         newest: None,
         genuine: None,
+        parts: Vec::new(),
     }
 }
 

@@ -1,0 +1,190 @@
+//! `detect` on recordings that are partly synthetic, and on those that are nothing of the kind; the picture; figures on a list.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::place::Place;
+use common::sound::{noise, silence, write_wav};
+use earwitness::audio::decode;
+use serde_json::Value;
+
+const RATE: u32 = 16_000;
+
+fn place() -> Place {
+    Place::with_pack("{root}/models/default", "")
+}
+
+/// Seconds of the bundled scene: its first part is a real voice, its fourth a resynthesis of the same person.
+fn scene(parts: &[(f64, f64)]) -> Vec<f32> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/scene/scene.flac");
+    let scene = decode(&file, None).expect("the bundled scene");
+    let at = |s: f64| (s * f64::from(RATE)) as usize;
+    let parts = parts.iter().map(|&(from, to)| &scene[at(from)..at(to)]);
+    parts.collect::<Vec<_>>().concat()
+}
+
+/// The real voice, the synthetic one from 3.2 s to 13.2 s, the real one again, with pauses between.
+fn spliced() -> Vec<f32> {
+    let pause = silence(0.3, RATE);
+    let parts = [(1.2, 4.1), (34.8, 44.8), (6.85, 11.2)];
+    parts.map(|part| scene(&[part])).join(&pause[..])
+}
+
+fn segments(record: &Value) -> Vec<(f64, f64, String)> {
+    let number = |s: &Value, key: &str| s[key].as_f64().unwrap_or_else(|| panic!("{key}: {s}"));
+    let all = record["segments"].as_array().expect("segments").iter();
+    all.map(|s| {
+        let probability = number(s, "probability");
+        assert!((0.0..=1.0).contains(&probability), "{s}");
+        let evidence = s["evidence"].as_object().expect("evidence");
+        let sum: f64 = evidence.values().map(|v| v.as_f64().unwrap()).sum();
+        assert!(
+            evidence.len() > 1 && (sum - number(s, "llr")).abs() < 1e-3,
+            "{s}"
+        );
+        let verdict = s["verdict"].as_str().unwrap().to_owned();
+        (number(s, "start_s"), number(s, "end_s"), verdict)
+    })
+    .collect()
+}
+
+#[test]
+fn a_synthetic_stretch_within_a_recording_is_found_and_drawn() {
+    let place = place();
+    write_wav(&place.path("spliced.wav"), RATE, &spliced());
+    let arguments = ["--json", "detect", "spliced.wav", "--image", "spliced.png"];
+    let ended = place.run(&arguments);
+    let record = ended.json();
+    let found = segments(&record);
+    for pair in found.windows(2) {
+        assert!(pair[0].1 <= pair[1].0, "{found:?}");
+    }
+    let synthetic: Vec<_> = found.iter().filter(|s| s.2 == "reject").collect();
+    let (first, last) = (synthetic.first().expect("one"), synthetic.last().unwrap());
+    assert!(
+        (first.0 - 3.2).abs() <= 0.5 && (last.1 - 13.2).abs() <= 0.5,
+        "{found:?}"
+    );
+    assert!(
+        found[0].2 == "accept" && found.last().unwrap().2 == "accept",
+        "{found:?}"
+    );
+    let mut at = 0.0;
+    for piece in record["curve"].as_array().unwrap() {
+        let (start, end) = (
+            piece["start_s"].as_f64().unwrap(),
+            piece["end_s"].as_f64().unwrap(),
+        );
+        assert!(
+            start >= at && end > start && piece["llr"].is_number(),
+            "{piece}"
+        );
+        at = end;
+        let holding = found.iter().filter(|s| s.0 <= start && end <= s.1).count();
+        assert_eq!(holding, 1, "{piece} {found:?}");
+    }
+
+    let bytes = fs::read(place.path("spliced.png")).expect("a picture");
+    let mut reader = png::Decoder::new(std::io::Cursor::new(bytes))
+        .read_info()
+        .expect("a PNG");
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).expect("pixels");
+    assert_eq!((info.width, info.height), (1280, 660));
+
+    let table = place.run(&["detect", "spliced.wav"]).stdout;
+    assert!(
+        table.contains("synthetic") && table.contains("real"),
+        "{table}"
+    );
+    assert!(table.lines().count() >= found.len() + 2, "{table}");
+}
+
+#[test]
+fn what_holds_no_speech_is_told() {
+    let place = place();
+    let music = scene(&[(46.0, 54.0)]);
+    for (name, samples) in [
+        ("silence.wav", silence(4.0, RATE)),
+        ("hiss.wav", noise(4.0, RATE, 0.01)),
+        ("music.wav", music),
+        ("blink.wav", scene(&[(3.0, 3.2)])),
+        ("nothing.wav", silence(0.01, RATE)),
+    ] {
+        write_wav(&place.path(name), RATE, &samples);
+        let ended = place
+            .run(&["--json", "detect", name, "--image", "out.png"])
+            .expect(3);
+        assert!(
+            ended.stderr.contains("found none"),
+            "{name}: {}",
+            ended.stderr
+        );
+        assert!(!place.path("out.png").exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_picture_is_a_png_in_a_place_that_can_be_written() {
+    let place = place();
+    write_wav(&place.path("real.wav"), RATE, &scene(&[(1.2, 5.0)]));
+    let ended = place
+        .run(&["detect", "real.wav", "--image", "real.gif"])
+        .expect(2);
+    assert!(ended.stderr.contains("ends in .png"), "{}", ended.stderr);
+    let ended = place
+        .run(&["detect", "real.wav", "--image", "no/real.png"])
+        .expect(3);
+    assert!(ended.stderr.contains("no/real.png"), "{}", ended.stderr);
+}
+
+#[test]
+fn figures_on_a_list() {
+    let place = place();
+    write_wav(&place.path("spliced.wav"), RATE, &spliced());
+    write_wav(&place.path("real.wav"), RATE, &scene(&[(1.2, 11.2)]));
+    fs::write(
+        place.path("list.txt"),
+        "spliced.wav world 3.2 13.2\nreal.wav bonafide\n",
+    )
+    .unwrap();
+    let arguments = [
+        "--json",
+        "eval",
+        "timeline",
+        "list.txt",
+        "--curve",
+        "curve.tsv",
+    ];
+    let record = place.run(&arguments).expect(0).json();
+    let overall = &record["overall"];
+    assert_eq!(
+        (&overall["fakes"], &overall["found_percent"]),
+        (&1.into(), &100.0.into())
+    );
+    assert!(
+        overall["border_error_90_percent_s"].as_f64().unwrap() <= 0.5,
+        "{overall}"
+    );
+    assert!(
+        overall["real_speech_s"].as_f64().unwrap() > 10.0,
+        "{overall}"
+    );
+    assert_eq!(record["systems"]["bonafide"]["fakes"], 0);
+    let curve = fs::read_to_string(place.path("curve.tsv")).unwrap();
+    assert!(curve.lines().all(|l| l.split('\t').count() == 8), "{curve}");
+    let table = place
+        .run(&["eval", "timeline", "list.txt"])
+        .expect(0)
+        .stdout;
+    assert!(
+        table.lines().count() == 4 && table.contains("world"),
+        "{table}"
+    );
+
+    fs::write(place.path("list.txt"), "spliced.wav world 5.0\n").unwrap();
+    let ended = place.run(&["eval", "timeline", "list.txt"]).expect(2);
+    assert!(ended.stderr.contains("line 1"), "{}", ended.stderr);
+}

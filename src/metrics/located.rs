@@ -33,10 +33,11 @@ impl Located {
     /// without overlaps.
     pub fn of(fakes: &[Range<f64>], claims: &[Range<f64>], speech: &[Range<f64>]) -> Self {
         let found = fakes.iter().filter_map(|fake| {
-            let touching = claims.iter().filter(|c| common(c, fake) > 0.0);
+            let mut touching = claims.iter().filter(|c| common(c, fake) > 0.0);
             let covered: f64 = touching.clone().map(|c| common(c, fake)).sum();
-            let (first, last) = (touching.clone().next()?, touching.last()?);
-            (covered >= length(fake) / 2.0).then(|| (first.start - fake.start, last.end - fake.end))
+            let (first, last) = (touching.clone().next()?, touching.next_back()?);
+            (covered >= length(fake) / 2.0)
+                .then_some((first.start - fake.start, last.end - fake.end))
         });
         let alike = |claim: &&Range<f64>| {
             let half = |fake: &Range<f64>| {

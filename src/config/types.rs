@@ -391,7 +391,7 @@ pub struct Mqtt {
     pub client_id: Option<String>,
     /// User name at the broker.
     pub username: Option<String>,
-    /// File whose first line is the password.
+    /// File whose first line is the password; absent: the environment variable `EARWITNESS_MQTT_PASSWORD`.
     pub password_file: Option<PathBuf>,
     /// PEM file of the authority that signed the broker's certificate; absent: the system's.
     pub ca_file: Option<PathBuf>,

@@ -1,22 +1,16 @@
-//! MQTT 3.1.1 publishing. One thread owns the client and its event loop; nobody else touches either.
+//! MQTT 3.1.1 and 5. One thread owns the client and its event loop, another the outbox; nobody else touches either.
 //!
 //! ```text
-//! address   mqtt://host:port                            topic     names of topics
-//! options   configuration → rumqttc options, TLS        backoff   when to try again
-//! delivery  what waits, is under way, is acknowledged: pure book-keeping, no sockets
-//! link      the loop: inbox → delivery → socket         status    what the rest of the program may see of it
-//! probe     one connection attempt, for `doctor`        failure   what went wrong, in words
+//! address    mqtt://host:port                           topic     names of topics
+//! options    configuration → connection options, TLS    backoff   when to try again
+//! wire       both protocol versions behind one face     failure   what went wrong, in words
+//! delivery   what waits, is under way, is acknowledged: pure book-keeping, no sockets
+//! outbox     what waits, on disk                        status    what the rest of the program may see of the link
+//! link       the loop: inbox → delivery → socket        probe     one connection attempt, for `doctor`
+//! household  vitals, settings, discovery, commands      command   a message → what is asked, or why it is refused
 //! ```
 //!
-//! | topic | QoS | retained | payload |
-//! |---|---|---|---|
-//! | `<prefix>/<node>/status` | 1 | yes | `online` or `offline` (also the will) |
-//! | `<prefix>/<node>/info` | 1 | yes | what the daemon is: version, pack, schema, where its models run |
-//! | `<prefix>/<node>/<stream>/state` | 1 | yes | [`StreamState`](super::StreamState) |
-//! | `<prefix>/<node>/<stream>/event/<type>` | 1 (`window`: 0) | no | [`Event`](super::Event) |
-//!
-//! Delivery is at least once as long as the process lives: an event leaves the backlog when the broker acknowledges
-//! it and not before; after any reconnection whatever is unacknowledged is sent again. Consumers drop repeats by `id`.
+//! Topics, payloads and what is guaranteed: `docs/mqtt.md`, whose tables `reference` writes from the types.
 
 mod address;
 mod backoff;

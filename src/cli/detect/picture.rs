@@ -116,7 +116,12 @@ impl Picture<'_> {
             let (x, width) = self.columns(segment.start_s, segment.end_s);
             canvas.area([x, top, width, high], colour(segment.verdict), 1.0);
             let word = voice_word(segment.verdict);
-            let long = format!("{word} {:.0} %", 100.0 * segment.synthetic());
+            // How probable the word is.
+            let long = match segment.verdict {
+                Verdict::Accept => format!("{word} {:.0} %", 100.0 * (1.0 - segment.synthetic())),
+                Verdict::Reject => format!("{word} {:.0} %", 100.0 * segment.synthetic()),
+                Verdict::Inconclusive => word.to_owned(),
+            };
             let fits = |words: &str| PLAIN.width(words.chars().count() + 1) <= width;
             let words = [long.as_str(), word].into_iter().find(|w| fits(w));
             let middle = (x + width / 2, top + 4);
@@ -216,7 +221,7 @@ fn legend(canvas: &mut Canvas) {
     };
     for (verdict, words) in [
         (Verdict::Accept, "real"),
-        (Verdict::Reject, "synthetic (and how probable)"),
+        (Verdict::Reject, "synthetic"),
         (Verdict::Inconclusive, "unclear"),
     ] {
         canvas.area([x, y, 22, 14], colour(verdict), 1.0);

@@ -55,9 +55,8 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         && let Some(heard) = neighbours::of_file(&mut bench, &args.file)?
     {
         let calibration = bench.pack.speaker_calibration()?;
-        let policy = Policy::new(&bench.config.speaker.decision);
-        let decide = |e: &[f32]| policy.verdict(calibration.llr(cosine(&person.embedding, e)));
-        speaker_hold = heard.speaker(&bench, decide);
+        let llr = |e: &[f32]| calibration.llr(cosine(&person.embedding, e));
+        speaker_hold = heard.speaker(&bench, llr);
         spoof_hold = heard.spoof(&bench);
     }
     let overall = neighbours::held(overall, &[speaker_hold.as_ref(), spoof_hold.as_ref()]);

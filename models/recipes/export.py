@@ -184,7 +184,7 @@ def main():
         report["encoder"]["fp16"] = in_half(a.out)
     else:
         (Path(a.out) / "encoder.fp16.onnx").unlink(missing_ok=True)  # of an earlier encoder
-    for file in ("calibration", "evaluation", "ablation"):
+    for file in ("calibration", "evaluation", "ablation", "health"):
         at = Path(a.work) / f"{file}.json"
         report[file] = json.loads(at.read_text()) if at.exists() else {}
     if not report["calibration"].get("int8", {}).get("kept", True):

@@ -65,6 +65,9 @@ def toml(r, version):
         text += f'[encoder.int8]\nfile = "encoder.int8.onnx"\nsha256 = "{v["sha256"]}"\n[encoder.int8.known_answer]\noutput = {v["known_answer"]}\ntolerance = 0.05\n'
     if "fp16" in r["encoder"]:
         text += half.section(r["encoder"]["fp16"])
+    if r.get("health"):
+        keys = ("rankme", "rankme_centred", "speaker_neighbours", "spoof_neighbours")
+        text += "[encoder.health]\n" + "".join(f"{k} = {num(r['health'][k])}\n" for k in keys if r["health"].get(k) is not None)
     text += head("speaker") + "dim = 192\n" + scale("speaker") + durations(dig(r, "calibration", "speaker") or {})
     if "cohort" in r:
         text += f'[speaker.cohort]\nfile = "cohort.f32"\nsha256 = "{r["cohort"]["sha256"]}"\nvoices = {r["cohort"]["voices"]}\n'
@@ -99,10 +102,10 @@ def main():
     a = p.parse_args()
     folder = Path(a.pack)
     report = json.loads((folder / "report.json").read_text())
-    for part in ("calibration", "evaluation"):
+    for part in ("calibration", "evaluation", "health"):
         at = Path(a.work) / f"{part}.json"
         if at.exists():
-            report[part] |= json.loads(at.read_text())
+            report[part] = report.get(part, {}) | json.loads(at.read_text())
     write(report, folder, version(folder))
 
 

@@ -7,7 +7,6 @@ use crate::config::Neighbours;
 use crate::pipeline::{Analyser, Heads, Heard as Answer};
 use crate::publish::Verdict;
 use crate::task::health::neighbours::{Hold, NEIGHBOURS, neighbour};
-use crate::task::speaker::cosine;
 use crate::task::{Policy, Scores};
 
 use super::Failure;
@@ -23,11 +22,14 @@ pub struct Heard {
 }
 
 impl Heard {
-    /// Cosine of each neighbour's embedding with the piece's own; none without a speaker head.
-    pub fn cosines(&self) -> Vec<f64> {
-        let own = self.itself.embedding.as_ref();
-        let with = |other: &Answer| Some(cosine(own?, other.embedding.as_ref()?));
-        self.others.iter().filter_map(with).collect()
+    /// By how many nats each neighbour sounds more like a person than the piece; none without a speaker head. `llr` of an
+    /// embedding.
+    pub fn turns(&self, llr: impl Fn(&[f32]) -> f64) -> Vec<f64> {
+        let Some(own) = self.embedding().map(&llr) else {
+            return Vec::new();
+        };
+        let others = self.others.iter().filter_map(|o| o.embedding.as_deref());
+        others.map(|e| llr(e) - own).collect()
     }
 
     /// By how many nats each neighbour sounds more genuine than the piece; none where detection is off.
@@ -49,25 +51,25 @@ impl Heard {
         self.itself.embedding.as_deref()
     }
 
-    /// How the claim holds that this is the person of `template`; `verdict` of an embedding.
-    pub fn speaker(&self, bench: &Workbench, verdict: impl Fn(&[f32]) -> Verdict) -> Option<Hold> {
-        let own = verdict(self.embedding()?);
-        let verdicts = self.others.iter().filter_map(|o| o.embedding.as_deref());
-        let verdicts: Vec<Verdict> = verdicts.map(verdict).collect();
-        let all: Vec<_> = self.cosines().into_iter().zip(verdicts).collect();
+    /// How the claim holds that this is a person; `llr` of an embedding.
+    pub fn speaker(&self, bench: &Workbench, llr: impl Fn(&[f32]) -> f64) -> Option<Hold> {
+        let policy = Policy::new(&bench.config.speaker.decision);
+        let own = llr(self.embedding()?);
         let least = bench.pack.health().and_then(|h| h.speaker_neighbours);
-        Hold::of(own, &all, least)
+        hold(&policy, own, self.turns(llr), least)
     }
 
     /// How it holds that the voice is genuine.
     pub fn spoof(&self, bench: &Workbench) -> Option<Hold> {
         let policy = Policy::new(&bench.config.spoof.decision);
-        let own = self.llr(bench)?;
-        let moves = self.moves(bench).into_iter();
-        let all: Vec<_> = moves.map(|m| (m, policy.verdict(own + m))).collect();
         let least = bench.pack.health().and_then(|h| h.spoof_neighbours);
-        Hold::of(policy.verdict(own), &all, least)
+        hold(&policy, self.llr(bench)?, self.moves(bench), least)
     }
+}
+
+fn hold(policy: &Policy, own: f64, moves: Vec<f64>, least: Option<f64>) -> Option<Hold> {
+    let all = moves.into_iter().map(|m| (m, policy.verdict(own + m)));
+    Hold::of(policy.verdict(own), &all.collect::<Vec<_>>(), least)
 }
 
 /// Whether the neighbours are asked of a recording with this verdict, whose weakest score lies above its threshold by `above`

@@ -333,7 +333,7 @@ pub struct Health {
     /// The encoder counts as collapsed below this share of the effective rank that its pack states, 0 to 1.
     #[schemars(range(min = 0, max = 1))]
     pub rank_share: f64,
-    /// When verify and detect ask how an accepted score holds under small changes, 12 more runs of the models.
+    /// When verify and detect ask how an accepted score holds under small changes, 16 more runs of the models.
     pub neighbours: Neighbours,
 }
 

@@ -95,9 +95,10 @@ pub struct Health {
     pub rankme: f64,
     /// Without their mean.
     pub rankme_centred: f64,
-    /// What honest recordings keep of their embedding among their neighbours: 5 % have a lower low quantile of the cosine.
+    /// How far the log-likelihood ratio of the true person moves among the neighbours of an honest recording, nats: 5 % have a
+    /// lower low quantile.
     pub speaker_neighbours: Option<f64>,
-    /// And of their log-likelihood ratio of a genuine voice: 5 % have a lower low quantile of how it moves, nats.
+    /// The same of the log-likelihood ratio of a genuine voice.
     pub spoof_neighbours: Option<f64>,
 }
 

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use crate::config::Config;
 use crate::model::Health;
 use crate::task::health::measure::SKETCH;
+use crate::task::health::neighbours::low;
 use crate::task::health::rankme::RankMe;
 use crate::task::health::{EVERY, SKETCHES};
+use crate::task::recording::Evidence;
+use crate::task::speaker::Scoring;
 use anyhow::anyhow;
 use serde_json::json;
 
@@ -24,6 +27,10 @@ pub struct Args {
     /// Recordings of clean speech, of many people; at least 40 s of it together for the rank.
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
+    /// Recordings of the person that each of the files is claimed to be by, in the same order: without them nothing is measured
+    /// of how speaker scores hold.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub enrolled: Vec<PathBuf>,
     /// Folder of the pack; overrides the configuration.
     #[arg(long, value_name = "FOLDER")]
     pub pack: Option<PathBuf>,
@@ -37,6 +44,13 @@ pub fn run(args: &Args, mut config: Config, output: &Output) -> Result<Outcome, 
     if let Some(pack) = &args.pack {
         config.models.pack.clone_from(pack);
     }
+    if !args.enrolled.is_empty() && args.enrolled.len() != args.files.len() {
+        return Err(Failure::usage(anyhow!(
+            "--enrolled: expected one recording for each of the {} files, found {}",
+            args.files.len(),
+            args.enrolled.len()
+        )));
+    }
     let wanted = Wanted::default();
     let mut bench = Workbench::with(config, None, wanted)?;
     let wanted = Wanted {
@@ -49,8 +63,8 @@ pub fn run(args: &Args, mut config: Config, output: &Output) -> Result<Outcome, 
     let known = bench.pack.health();
     let mut rank = RankMe::new(SKETCH, SKETCHES);
     let (mut new, mut raw, mut centred) = (0, Vec::new(), Vec::new());
-    let (mut cosines, mut scores) = (Vec::new(), Vec::new());
-    for file in &args.files {
+    let (mut claims, mut scores) = (Vec::new(), Vec::new());
+    for (index, file) in args.files.iter().enumerate() {
         let signal = bench.signal(file)?;
         let windows = bench.scores_of(&signal)?;
         for sketch in windows.iter().flat_map(|w| &w.health.states) {
@@ -69,18 +83,30 @@ pub fn run(args: &Args, mut config: Config, output: &Output) -> Result<Outcome, 
         let Some(heard) = neighbourhood(&mut bench, &signal, &windows, wanted.spoof)? else {
             continue;
         };
-        let (cosine, score) = (low(heard.cosines()), low(heard.moves(&bench)));
-        cosines.extend(cosine);
+        let score = low(&heard.moves(&bench));
+        let mut claim = None;
+        if let Some(enrolled) = args.enrolled.get(index) {
+            let (evidence, person) = bench.evidence(std::slice::from_ref(enrolled))?;
+            let scoring = Scoring::of(&bench.pack)?;
+            let claimed = scoring.voice(person, evidence.speech_s);
+            let spoken_s = Evidence::of([windows.as_slice()]).speech_s;
+            let llr = |e: &[f32]| {
+                let voice = scoring.voice(e.to_vec(), spoken_s);
+                scoring.compare(&claimed, &voice).llr
+            };
+            claim = low(&heard.turns(llr)).zip(heard.embedding().map(llr));
+        }
+        claims.extend(claim.map(|(low, _)| low));
         scores.extend(score);
         if output.is_json() {
             let suspicious = |found: Option<f64>, least: fn(&Health) -> Option<f64>| {
                 Some(found? < least(known.as_ref()?)?)
             };
             output.record(&json!({
-                "file": file, "speaker_neighbours": cosine, "spoof_neighbours": score,
-                "speaker_suspicious": suspicious(cosine, |h| h.speaker_neighbours),
+                "file": file, "speaker_neighbours": claim.map(|c| c.0), "spoof_neighbours": score,
+                "speaker_suspicious": suspicious(claim.map(|c| c.0), |h| h.speaker_neighbours),
                 "spoof_suspicious": suspicious(score, |h| h.spoof_neighbours),
-                "spoof_llr": heard.llr(&bench), "embedding": heard.embedding(),
+                "speaker_llr": claim.map(|c| c.1), "spoof_llr": heard.llr(&bench),
             }))?;
         }
     }
@@ -90,14 +116,14 @@ pub fn run(args: &Args, mut config: Config, output: &Output) -> Result<Outcome, 
             SKETCHES / 10
         )));
     }
-    let speaker = quantile(&mut cosines, FALSE_ALARMS);
+    let speaker = quantile(&mut claims, FALSE_ALARMS);
     let spoof = quantile(&mut scores, FALSE_ALARMS);
     let ranks = (quantile(&mut raw, 0.5), quantile(&mut centred, 0.5));
     output.result(
         &json!({
             "rankme": ranks.0, "rankme_centred": ranks.1, "looks": raw.len(),
             "rankme_centred_least": centred.first(), "rankme_centred_most": centred.last(),
-            "speaker_neighbours": speaker, "spoof_neighbours": spoof, "recordings": cosines.len().max(scores.len()),
+            "speaker_neighbours": speaker, "spoof_neighbours": spoof, "recordings": claims.len().max(scores.len()),
         }),
         || {
             let line = |key: &str, value: Option<f64>| {
@@ -113,11 +139,6 @@ pub fn run(args: &Args, mut config: Config, output: &Output) -> Result<Outcome, 
         },
     )?;
     Ok(Outcome::Success)
-}
-
-/// The low quantile over neighbours, as `Hold` takes it.
-fn low(values: Vec<f64>) -> Option<f64> {
-    crate::task::health::neighbours::low(&values)
 }
 
 /// Sorts the values and takes one.

@@ -209,7 +209,7 @@ fn who_sends_garbage_harms_nobody_else() {
         .unwrap();
     until_down(&mut daemon, &place, "good", "stopped its audio");
     let heard = place.events_of("good");
-    assert!(gaps(&heard).is_empty());
+    assert!(gaps(&heard).is_empty(), "{heard:?}");
     let end = place.windows_of("good").last().unwrap().end_s;
     assert!((end - 8.0).abs() < 0.01, "{end}");
 

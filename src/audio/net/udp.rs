@@ -341,11 +341,11 @@ impl UdpSource {
         })
     }
 
-    /// Says how the network does, where it does not do well.
-    fn tell_counts(&mut self) {
+    /// Says how the network does, where it does not do well; not too often unless it is the `last` word.
+    fn tell_counts(&mut self, last: bool) {
         let counts = self.jitter.counts();
         let bad = |c: &Counts| (c.missing, c.late, c.duplicates, c.foreign);
-        if bad(&counts) != bad(&self.told) && self.report.hit(Instant::now()).is_some() {
+        if bad(&counts) != bad(&self.told) && (self.report.hit(Instant::now()).is_some() || last) {
             self.told = counts;
             let Counts {
                 packets,
@@ -380,11 +380,12 @@ impl Source for UdpSource {
             if !self.ready.is_empty() || self.silence > 0 {
                 continue;
             }
-            self.tell_counts();
+            self.tell_counts(false);
             let now = Instant::now();
             if self.heard.is_some_and(|heard| now - heard > GONE) {
                 self.jitter.finish();
                 self.drain();
+                self.tell_counts(true);
                 self.heard = None;
                 self.current = None;
                 let reason = format!("no RTP for {} s", GONE.as_secs());
@@ -401,6 +402,12 @@ impl Source for UdpSource {
 
     fn is_live(&self) -> bool {
         true
+    }
+}
+
+impl Drop for UdpSource {
+    fn drop(&mut self) {
+        self.tell_counts(true);
     }
 }
 

@@ -131,6 +131,8 @@ impl Command {
             Self::Demo(_) => "warn,ort=error,rumqttd=off",
             // What it looks at is told as a result, in its own words.
             Self::Doctor(_) => "off",
+            // Each try is a daemon's start, with a daemon's warnings.
+            Self::Bench(_) => "error",
             _ => "warn",
         }
     }

@@ -141,9 +141,10 @@ pub fn run(args: &Args, mut config: Config, output: &Output) -> Result<Outcome, 
     Ok(Outcome::Success)
 }
 
-/// Sorts the values and takes one.
+/// Sorts the values and takes the one below which another recording lies with this probability: of `n` values the `k`-th
+/// lowest has `k / (n + 1)`.
 fn quantile(values: &mut [f64], share: f64) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    let last = values.len().checked_sub(1)?;
-    values.get((share * last as f64).round() as usize).copied()
+    let rank = share * (values.len() + 1) as f64;
+    values.get((rank as usize).saturating_sub(1)).copied()
 }

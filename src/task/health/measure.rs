@@ -181,7 +181,7 @@ mod tests {
             assert!(is_stuck(&again), "{period}");
         }
         // The last bit of a converter is no room.
-        let bit = |i: usize| if i % 3 == 0 { 1.0 / 32_768.0 } else { 0.0 };
+        let bit = |i: usize| f32::from(u8::from(i.is_multiple_of(3))) / 32_768.0;
         assert!(is_stuck(&(0..16_000).map(bit).collect::<Vec<_>>()));
         assert!(!is_stuck(&speech[..4_000]), "too short to tell");
         let mut noise = crate::task::health::triggers::Noise::default();

@@ -184,9 +184,8 @@ mod tests {
     #[test]
     fn every_neighbour_is_near_and_finite() {
         let clip = voice(3, 2.0, 16_000);
-        for which in 0..NEIGHBOURS {
+        for (which, what) in TRANSFORMS.into_iter().enumerate() {
             let near = neighbour(which, &clip, 16_000);
-            let what = TRANSFORMS[which];
             assert!(near.iter().all(|x| x.is_finite()), "{what:?}");
             assert!(near.len() >= clip.len() * 3 / 4, "{what:?}");
             assert_ne!(near, clip, "{what:?}");

@@ -326,7 +326,10 @@ fn play(
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    // The end of the audio is told when the connections are, or after 5 s without RTP.
+    events.read()?;
+    all.append(&mut events.lags);
+    all.sort_by(f64::total_cmp);
+    // The last half second of each stream is analysed when its connection ends, or after 5 s without RTP: no lag of interest.
     let sent = satellites[0].sent as f64 / RATE as f64;
     drop(satellites);
     let limit = Instant::now() + Duration::from_secs(30);
@@ -336,8 +339,6 @@ fn play(
     }
     std::thread::sleep(Duration::from_secs(2));
     events.read()?;
-    all.append(&mut events.lags);
-    all.sort_by(f64::total_cmp);
     println!(
         "{} windows of {} streams: lag p50 {:.0} ms, p95 {:.0} ms, p99 {:.0} ms, worst {:.0} ms; told as lost: {:.2} s of {:.0} s",
         events.windows,

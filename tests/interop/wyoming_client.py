@@ -1,7 +1,7 @@
 """Streams a WAV file to a running earwitness with the reference implementation of Wyoming as the client, and checks what
 comes back. Not run by `make test`, which speaks the protocol by itself; by hand:
 
-    python3 -m venv /somewhere && /somewhere/bin/pip install wyoming==1.10.0
+    python3 -m venv /somewhere && /somewhere/bin/pip install wyoming==1.10.2
     earwitness run -c with-a-wyoming-stream.toml &
     /somewhere/bin/python tests/interop/wyoming_client.py 127.0.0.1:10700 some.wav
 

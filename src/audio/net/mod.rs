@@ -24,7 +24,7 @@ pub(super) mod wyoming;
 
 use std::net::SocketAddr;
 
-use super::check_format;
+use super::{SourceError, check_format};
 
 /// Warns of a listener that other machines reach.
 fn warn_if_open(stream: &str, listen: SocketAddr) {
@@ -35,6 +35,16 @@ fn warn_if_open(stream: &str, listen: SocketAddr) {
             "whoever reaches this address can send audio to this stream: nobody is asked for a password"
         );
     }
+}
+
+/// The system does not let us listen.
+fn no_listener(address: &str, error: &std::io::Error) -> SourceError {
+    SourceError::unusable(
+        address,
+        format!(
+            "cannot listen here: {error}; expected an address of this machine and a port that nobody else has"
+        ),
+    )
 }
 
 /// Whether a stream can take what a peer announces; why not, for people.

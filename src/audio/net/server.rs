@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 
 use super::super::reader::Message;
 use super::super::{Packet, Source, SourceError};
-use super::warn_if_open;
+use super::{no_listener, warn_if_open};
 use crate::publish::throttle::Throttle;
 
 /// Connections at a time.
@@ -116,7 +116,7 @@ impl<P: Peer + 'static> Server<P> {
             .map_err(|e| SourceError::io(what(), e))?;
         let listener = runtime
             .block_on(TcpListener::bind(listen))
-            .map_err(|e| SourceError::io(what(), e))?;
+            .map_err(|e| no_listener(&what(), &e))?;
         let address = listener.local_addr().unwrap_or(listen);
         warn_if_open(stream, address);
         tracing::info!(stream, %address, "listening");

@@ -17,7 +17,7 @@ use super::super::{Packet, Source, SourceError};
 use super::jitter::{Counts, Jitter, Out};
 use super::opus::{self, Opus};
 use super::rtp::{Rtp, opus_frames, parse};
-use super::{check_peer, warn_if_open};
+use super::{check_peer, no_listener, warn_if_open};
 
 pub(in super::super) const KIND: Kind = Kind {
     name: "udp",
@@ -128,7 +128,7 @@ impl UdpSource {
             // Tried now, so that a decoder that does not work shows at start.
             Opus::new(dynamic.1.channels).map_err(|e| SourceError::unusable(what(), e))?;
         }
-        let socket = UdpSocket::bind(listen).map_err(|e| SourceError::io(what(), e))?;
+        let socket = UdpSocket::bind(listen).map_err(|e| no_listener(&what(), &e))?;
         let address = socket.local_addr().unwrap_or(listen);
         warn_if_open(context.stream, address);
         tracing::info!(stream = context.stream, %address, "listening");
@@ -385,6 +385,10 @@ impl Source for UdpSource {
             if self.heard.is_some_and(|heard| now - heard > GONE) {
                 self.jitter.finish();
                 self.drain();
+                if self.silence > 0 {
+                    // What waits behind it comes first.
+                    continue;
+                }
                 self.tell_counts(true);
                 self.heard = None;
                 self.current = None;

@@ -37,6 +37,15 @@ pub(super) struct Work {
     pub closed: bool,
 }
 
+impl Work {
+    /// There is nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        let batch = &self.batch;
+        let writes = batch.inserts.len() + batch.removes.len() + batch.forget.len();
+        writes == 0 && self.load.is_none()
+    }
+}
+
 impl Desk {
     /// Puts an event down for writing.
     pub fn insert(&self, key: u64, message: Arc<Message>) {

@@ -159,10 +159,16 @@ impl Thread {
     }
 
     fn work(&mut self, work: Work) -> Result<(), Box<(OutboxError, Work)>> {
+        let was_open = self.store.is_some();
         let mut store = match self.store.take().map_or_else(|| self.reopen(), Ok) {
             Ok(store) => store,
             Err(error) => return Err(Box::new((error, work))),
         };
+        // Nothing to write and nothing that could be too old: a disk that may sleep is not woken.
+        if was_open && work.is_idle() && store.events() == 0 {
+            self.store = Some(store);
+            return Ok(());
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now_ms = now.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
         let evicted = match store.apply(&work.batch, now_ms) {

@@ -99,7 +99,9 @@ fn a_wyoming_satellite_is_recognised_and_what_it_lost_is_told() {
     let port = free_port();
     let place = Place::new(&(mqtt(&broker) + &stream("sat", "wyoming", port, "")));
     write_wav(&place.path("alice.wav"), RATE, &alice(6.0, RATE));
-    place.run(&["enroll", "alice", "alice.wav"]).expect(0);
+    place
+        .run(&["enroll", "alice", "alice.wav", "--force"])
+        .expect(0);
     let mut daemon = place.start(&["run"]);
     let mut socket = connect(port);
 

@@ -7,6 +7,7 @@ use crate::config::Neighbours;
 use crate::pipeline::{Analyser, Heads, Heard as Answer};
 use crate::publish::Verdict;
 use crate::task::health::neighbours::{Hold, NEIGHBOURS, neighbour};
+use crate::task::speaker::cosine;
 use crate::task::{Policy, Scores};
 
 use super::Failure;
@@ -22,14 +23,14 @@ pub struct Heard {
 }
 
 impl Heard {
-    /// By how many nats each neighbour sounds more like a person than the piece; none without a speaker head. `llr` of an
-    /// embedding.
-    pub fn turns(&self, llr: impl Fn(&[f32]) -> f64) -> Vec<f64> {
-        let Some(own) = self.embedding().map(&llr) else {
+    /// By how much the cosine to a person's embedding rises from the piece to each neighbour; none without a speaker head. The
+    /// cosine, not the calibrated ratio: in nats honest voices fall the further the surer they are.
+    pub fn turns(&self, person: &[f32]) -> Vec<f64> {
+        let Some(own) = self.embedding().map(|e| cosine(person, e)) else {
             return Vec::new();
         };
         let others = self.others.iter().filter_map(|o| o.embedding.as_deref());
-        others.map(|e| llr(e) - own).collect()
+        others.map(|e| cosine(person, e) - own).collect()
     }
 
     /// By how many nats each neighbour sounds more genuine than the piece; none where detection is off.
@@ -51,25 +52,33 @@ impl Heard {
         self.itself.embedding.as_deref()
     }
 
-    /// How the claim holds that this is a person; `llr` of an embedding.
-    pub fn speaker(&self, bench: &Workbench, llr: impl Fn(&[f32]) -> f64) -> Option<Hold> {
-        let policy = Policy::new(&bench.config.speaker.decision);
-        let own = llr(self.embedding()?);
+    /// How the claim holds that this is the person of an embedding; `verdict` of another one.
+    pub fn speaker(
+        &self,
+        bench: &Workbench,
+        person: &[f32],
+        verdict: impl Fn(&[f32]) -> Verdict,
+    ) -> Option<Hold> {
+        let own = verdict(self.embedding()?);
+        let others = self.others.iter().filter_map(|o| o.embedding.as_deref());
+        let all: Vec<_> = self
+            .turns(person)
+            .into_iter()
+            .zip(others.map(verdict))
+            .collect();
         let least = bench.pack.health().and_then(|h| h.speaker_neighbours);
-        hold(&policy, own, self.turns(llr), least)
+        Hold::of(own, &all, least)
     }
 
     /// How it holds that the voice is genuine.
     pub fn spoof(&self, bench: &Workbench) -> Option<Hold> {
         let policy = Policy::new(&bench.config.spoof.decision);
+        let own = self.llr(bench)?;
+        let moves = self.moves(bench).into_iter();
+        let all: Vec<_> = moves.map(|m| (m, policy.verdict(own + m))).collect();
         let least = bench.pack.health().and_then(|h| h.spoof_neighbours);
-        hold(&policy, self.llr(bench)?, self.moves(bench), least)
+        Hold::of(policy.verdict(own), &all, least)
     }
-}
-
-fn hold(policy: &Policy, own: f64, moves: Vec<f64>, least: Option<f64>) -> Option<Hold> {
-    let all = moves.into_iter().map(|m| (m, policy.verdict(own + m)));
-    Hold::of(policy.verdict(own), &all.collect::<Vec<_>>(), least)
 }
 
 /// Whether the neighbours are asked of a recording with this verdict, whose weakest score lies above its threshold by `above`

@@ -105,11 +105,11 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     if neighbours::is_asked(&bench, args.check_neighbours, overall, above)
         && let Some(heard) = neighbours::of_file(&mut bench, &args.file)?
     {
-        let llr = |e: &[f32]| {
+        let decide = |e: &[f32]| {
             let voice = scoring.voice(e.to_vec(), evidence.speech_s);
-            scoring.compare(&claimed, &voice).llr
+            policy.verdict(scoring.compare(&claimed, &voice).llr)
         };
-        speaker_hold = heard.speaker(&bench, llr);
+        speaker_hold = heard.speaker(&bench, &claimed.embedding, decide);
         spoof_hold = heard.spoof(&bench);
     }
     let overall = neighbours::held(overall, &[speaker_hold.as_ref(), spoof_hold.as_ref()]);

@@ -95,10 +95,9 @@ pub struct Health {
     pub rankme: f64,
     /// Without their mean.
     pub rankme_centred: f64,
-    /// How far the log-likelihood ratio of the true person moves among the neighbours of an honest recording, nats: 5 % have a
-    /// lower low quantile.
+    /// How far the cosine to the true person moves among the neighbours of an honest recording: 5 % have a lower low quantile.
     pub speaker_neighbours: Option<f64>,
-    /// The same of the log-likelihood ratio of a genuine voice.
+    /// The same of the log-likelihood ratio of a genuine voice, nats.
     pub spoof_neighbours: Option<f64>,
 }
 

@@ -94,7 +94,7 @@ pub fn run(args: &Args, mut config: Config, output: &Output) -> Result<Outcome, 
                 let voice = scoring.voice(e.to_vec(), spoken_s);
                 scoring.compare(&claimed, &voice).llr
             };
-            claim = low(&heard.turns(llr)).zip(heard.embedding().map(llr));
+            claim = low(&heard.turns(&claimed.embedding)).zip(heard.embedding().map(llr));
         }
         claims.extend(claim.map(|(low, _)| low));
         scores.extend(score);

@@ -140,7 +140,8 @@ pub fn low(values: &[f64]) -> Option<f64> {
 /// How one score holds among its neighbours.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Hold {
-    /// Low quantile over the neighbours of how the log-likelihood ratio moves, nats (negative: down).
+    /// Low quantile over the neighbours of how the score moves (negative: down): a speaker's cosine, or the log-likelihood
+    /// ratio of a genuine voice in nats.
     pub low: f64,
     /// Share of the neighbours with the same verdict.
     pub keep: f64,

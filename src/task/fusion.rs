@@ -48,7 +48,7 @@ impl Fusion {
 
     /// The same calibration under other policies.
     pub fn under(&self, speaker: &Policy, spoof: &Policy) -> Self {
-        Self::new(self.calibration.clone(), speaker, spoof)
+        Self::new(self.calibration, speaker, spoof)
     }
 
     /// The fused ratio of the ratios of both heads, and the decision on it.

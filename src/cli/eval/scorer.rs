@@ -23,6 +23,9 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// What a segment may lack at the end of its file, samples: two decoders seldom agree on a file's length to the sample.
 const SLACK: usize = 320;
 
+/// What was heard in each segment, by file and first sample, and how many seconds of it are speech.
+pub type Voices = HashMap<(usize, u64), (Heard, f64)>;
+
 /// Opened models, and where the list's paths start.
 pub struct Scorer {
     /// Calibrations, configuration.
@@ -125,7 +128,7 @@ impl Scorer {
         asked: &Asked,
         paths: &list::Names,
         hearing: Hearing,
-    ) -> Result<HashMap<(usize, u64), (Heard, f64)>, Failure> {
+    ) -> Result<Voices, Failure> {
         self.check(
             asked.iter().map(|(&(path, _), &(line, _))| (path, line)),
             paths,

@@ -6,10 +6,8 @@ mod common;
 use common::packs::{Copy, fixtures, open, runtime, sha256, tiny};
 use earwitness::config::{self, Precision, Provider};
 use earwitness::dsp::{SpectralView, fbank};
-use earwitness::model::{
-    Device, Execution, Hidden, Memory, ModelError, Models, Pack, Part, Wanted,
-};
-use earwitness::pipeline::{Analyser, Asked, Window, warm_up};
+use earwitness::model::{Device, Execution, Hidden, ModelError, Models, Pack, Part, Wanted};
+use earwitness::pipeline::{Analyser, Asked, StreamMemory, Window, warm_up};
 use ndarray::{Array2, ArrayView2};
 use std::time::Instant;
 
@@ -197,12 +195,12 @@ fn an_analyser_scores_many_windows_as_it_scores_each() {
             memory,
         })
         .collect();
-    let mut memories: Vec<Memory> = windows.iter().map(|_| Memory::default()).collect();
+    let mut memories: Vec<StreamMemory> = windows.iter().map(|_| StreamMemory::default()).collect();
     let found = many.windows(&asked, &mut memories);
     assert_eq!(found.len(), windows.len());
     let mut scored = 0;
     for (asked, found) in asked.into_iter().zip(found) {
-        let alone = one.window(asked.window, asked.sound, &mut Memory::default());
+        let alone = one.window(asked.window, asked.sound, &mut StreamMemory::default());
         let (Ok(found), Ok(alone)) = (&found, &alone) else {
             assert_eq!(found.is_err(), alone.is_err(), "{found:?} {alone:?}");
             continue;

@@ -15,8 +15,8 @@ use common::place::{Place, root};
 use common::sound::{to_i16, wav, write_wav};
 use earwitness::audio::{Frontend, Output, Packet, SAMPLE_RATE, decode, open};
 use earwitness::config::{Config, Input, Window};
-use earwitness::model::{Memory, Pack, Runtime, Wanted};
-use earwitness::pipeline::{Analyser, Segmenter};
+use earwitness::model::{Pack, Runtime, Wanted};
+use earwitness::pipeline::{Analyser, Segmenter, StreamMemory};
 use earwitness::publish::{Body, Event};
 use earwitness::task::Scores;
 use earwitness::task::recording::Evidence;
@@ -234,7 +234,7 @@ impl Ears {
             }
         }
         segmenter.finish(now, |w| ready.push(w));
-        let mut memory = Memory::default();
+        let mut memory = StreamMemory::default();
         let scores: Vec<Scores> = ready
             .iter()
             .map(|w| self.analyser.window(w, true, &mut memory).unwrap())

@@ -10,7 +10,7 @@ use earwitness::audio::Signal;
 use earwitness::config::{self, Provider};
 use earwitness::dsp::fbank;
 use earwitness::model::{Hidden, Memory, Models, Moment, Pack, Runtime, Stretch, Wanted};
-use earwitness::pipeline::{Analyser, Asked, Segmenter, Window};
+use earwitness::pipeline::{Analyser, Asked, Segmenter, StreamMemory, Window};
 use ndarray::Array2;
 
 const SECOND: usize = 16_000;
@@ -242,7 +242,7 @@ fn windows_that_are_scored_together_say_what_they_say_one_by_one() {
     segmenter.push(&signal.samples, now, |window| windows.push(window));
     segmenter.finish(now, |window| windows.push(window));
     let mut analyser = open();
-    let (mut memories, mut together) = ([Memory::default()], Vec::new());
+    let (mut memories, mut together) = ([StreamMemory::default()], Vec::new());
     // Three windows of one stream at once, as a worker finds them that came late.
     for windows in windows.chunks(3) {
         let asked: Vec<Asked> = windows

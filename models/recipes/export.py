@@ -164,16 +164,32 @@ def in_half(folder):
     return half.half(folder / "encoder.onnx", folder / "encoder.fp16.onnx", {"fbank": known_input("fbank")})
 
 
+def anew(made, names, folder, version):
+    """Writes the graphs of these networks again; the rest of the pack stays, and what was measured of it."""
+    report = json.loads((folder / "report.json").read_text())
+    for name in names:
+        kept = {k: report[name][k] for k in ("training", "int8", "fp16") if k in report[name]}
+        report[name] = {**kept, **export_one(name, made[name], folder)}
+    if "encoder" in names and "int8" in report["encoder"]:
+        report["encoder"]["int8"] = quantise(folder)
+    if "encoder" in names and "fp16" in report["encoder"]:
+        report["encoder"]["fp16"] = in_half(folder)
+    manifest.write(report, folder, version)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--work", default="models/.train")
     p.add_argument("--out", default="models/default")
-    p.add_argument("--version", default="2.5.0")
+    p.add_argument("--version", default="2.6.0")
     p.add_argument("--fp16", action="store_true", help="an encoder in 16-bit floating point too, for GPUs")
+    p.add_argument("--only", help="networks of a pack that is there already, encoder,speaker: their graphs anew, the same weights (restore.py)")
     a = p.parse_args()
     torch.manual_seed(0)
     Path(a.out).mkdir(parents=True, exist_ok=True)
     made, reports = load(a.work)
+    if a.only:
+        return anew(made, a.only.split(","), Path(a.out), a.version)
     report = {"onnxruntime": ort.__version__, "torch": torch.__version__, "machine": f"{platform.machine()}, 2 CPU cores, no accelerator"}
     at = Path(a.work) / "calibration.json"
     parts_of = json.loads(at.read_text()).get("spoof_parts") if at.exists() else None

@@ -7,6 +7,7 @@ use std::f64::consts::{PI, TAU};
 use super::filterbank::LOG_FLOOR;
 use super::log::ln_all;
 use super::spectrum::{HOP, SAMPLE_RATE, WINDOW, frames, hann};
+use super::wide::wide;
 
 /// Bins: 8 octaves of 12, from 31.25 Hz.
 pub const CQT_BINS: usize = OCTAVES * PER_OCTAVE;
@@ -17,7 +18,7 @@ const LOWEST_HZ: f64 = 31.25;
 /// Reach of the half-band filter to either side.
 const REACH: usize = 15;
 /// Kernel lengths are rounded up to this with zeros, so that the inner loop has no remainder.
-const LANES: usize = 4;
+const LANES: usize = 8;
 /// Zeros on either side of a signal: longer than any kernel (135) and than the half-band filter.
 const PAD: usize = 160;
 /// Samples that are worked on at a time.
@@ -109,8 +110,16 @@ impl Kernel {
 
     /// `|Σ x·kernel|²`
     fn power(&self, x: &[f64]) -> f64 {
+        let mut power = 0.0;
+        power_of(x, &self.re, &self.im, &mut power);
+        power
+    }
+}
+
+wide! {
+    fn power_of(x: &[f64], kernel_re: &[f64], kernel_im: &[f64], power: &mut f64) {
         let (mut re, mut im) = ([0.0; LANES], [0.0; LANES]);
-        let kernel = self.re.chunks_exact(LANES).zip(self.im.chunks_exact(LANES));
+        let kernel = kernel_re.chunks_exact(LANES).zip(kernel_im.chunks_exact(LANES));
         for (x, (kr, ki)) in x.chunks_exact(LANES).zip(kernel) {
             for lane in 0..LANES {
                 re[lane] += x[lane] * kr[lane];
@@ -118,7 +127,7 @@ impl Kernel {
             }
         }
         let (re, im) = (re.iter().sum::<f64>(), im.iter().sum::<f64>());
-        re * re + im * im
+        *power = re * re + im * im;
     }
 }
 

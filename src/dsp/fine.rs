@@ -5,7 +5,9 @@
 
 use realfft::num_complex::Complex;
 
+use super::log::ln_all;
 use super::spectrum::BINS;
+use super::wide::wide;
 
 /// Bands of equal width.
 pub const FINE_BANDS: usize = 32;
@@ -36,16 +38,23 @@ impl Frame {
         for ((log, phase), x) in log.iter_mut().zip(&mut phase).zip(spectrum) {
             let x = x * gain;
             energy += x.norm_sqr();
-            *log = (x.norm_sqr() + FLOOR).ln();
+            *log = x.norm_sqr() + FLOOR;
             // Not `norm`, whose care about overflow costs more than all the rest.
             *phase = x / (x.norm_sqr().sqrt() + 1e-9);
         }
+        logarithms(&mut log);
         Self {
             turn: std::array::from_fn(|k| phase[k + 1] * phase[k].conj()),
             log,
             phase,
             energy,
         }
+    }
+}
+
+wide! {
+    fn logarithms(values: &mut [f64; BINS]) {
+        ln_all(values);
     }
 }
 
@@ -96,35 +105,55 @@ impl FineStructure {
         let c = t.clamp(1, last - 1);
         let (before, at, after) = (&self.frames[c - 1], &self.frames[c], &self.frames[c + 1]);
         let (l, turn) = (&here.log, &here.turn);
+        let mut values = [0.0; BINS];
         let mut bands = out.chunks_exact_mut(FINE_BANDS);
-        let mut put = |n: usize, value: &dyn Fn(usize) -> f64| {
+        let mut put = |n: usize, value: &dyn Fn(&mut [f64])| {
+            value(&mut values[..n]);
             if let Some(out) = bands.next() {
-                band_means(n, value, out);
+                band_means(&values[..n], out);
             }
         };
-        put(BINS - 1, &|k| (l[k + 1] - l[k]).abs());
-        put(BINS - 2, &|k| (l[k + 2] + l[k] - 2.0 * l[k + 1]).abs());
-        put(BINS - 2, &|k| (turn[k + 1] * turn[k].conj()).re);
-        put(BINS, &|k| (after.log[k] - at.log[k]).abs());
-        put(BINS, &|k| {
-            (after.log[k] + before.log[k] - 2.0 * at.log[k]).abs()
+        put(BINS - 1, &|v| each(v, |k| (l[k + 1] - l[k]).abs()));
+        put(BINS - 2, &|v| {
+            each(v, |k| (l[k + 2] + l[k] - 2.0 * l[k + 1]).abs());
         });
-        put(BINS, &|k| {
-            let back = at.phase[k].conj();
-            (after.phase[k] * before.phase[k] * back * back).re
+        put(BINS - 2, &|v| {
+            each(v, |k| (turn[k + 1] * turn[k].conj()).re);
         });
-        put(BINS - 1, &|k| (at.turn[k] * before.turn[k].conj()).re);
+        put(BINS, &|v| {
+            each(v, |k| (after.log[k] - at.log[k]).abs());
+        });
+        put(BINS, &|v| {
+            each(v, |k| {
+                (after.log[k] + before.log[k] - 2.0 * at.log[k]).abs()
+            });
+        });
+        put(BINS, &|v| {
+            each(v, |k| {
+                let back = at.phase[k].conj();
+                (after.phase[k] * before.phase[k] * back * back).re
+            });
+        });
+        put(BINS - 1, &|v| {
+            each(v, |k| (at.turn[k] * before.turn[k].conj()).re);
+        });
         out[FINE_DIM - 1] = (here.energy / self.loudest).ln() as f32;
     }
 }
 
-/// Means of `n` values along frequency over the bands; bin 0 belongs to none.
-fn band_means(n: usize, value: &dyn Fn(usize) -> f64, out: &mut [f32]) {
-    let edge = |i: usize| (1 + (BINS - 2) * i / FINE_BANDS).min(n);
+#[inline(always)]
+fn each(values: &mut [f64], value: impl Fn(usize) -> f64) {
+    for (k, out) in values.iter_mut().enumerate() {
+        *out = value(k);
+    }
+}
+
+/// Means of values along frequency over the bands; bin 0 belongs to none.
+fn band_means(values: &[f64], out: &mut [f32]) {
+    let edge = |i: usize| (1 + (BINS - 2) * i / FINE_BANDS).min(values.len());
     for (i, out) in out.iter_mut().enumerate() {
-        let band = edge(i)..edge(i + 1);
-        let count = band.len() as f64;
-        *out = (band.map(value).sum::<f64>() / count) as f32;
+        let band = &values[edge(i)..edge(i + 1)];
+        *out = (band.iter().sum::<f64>() / band.len() as f64) as f32;
     }
 }
 

@@ -22,6 +22,7 @@ mod stft;
 mod synchrony;
 mod tempo;
 mod wide;
+pub(crate) use wide::wide;
 
 pub use cepstral::{Cepstra, CepstraStream, cepstra};
 pub use cepstrum::{CEPSTRA, Dct, delta, normalise};

@@ -2,7 +2,9 @@
 //! instant; a vocoder that puts phases together by rule smears it, differently in each band. The frames of the other features
 //! are too long to see it: here the window is 4 ms and moves by 1 ms.
 
+use super::log::ln_all;
 use super::spectrum::{HOP, Spectrum, WINDOW, hann, squares};
+use super::wide::wide;
 
 /// Samples of the short window: 4 ms.
 const SHORT: usize = 64;
@@ -33,8 +35,8 @@ const fn pairs(gaps: &[usize]) -> usize {
     count
 }
 
-/// Log energies of one frame, less their mean over the frame: by band, then by time.
-type Bands = [[f64; SLOTS]; BANDS];
+/// Log energies of one frame, less their mean over the frame: by time, then by band, so that all bands are compared at once.
+type Bands = [[f64; BANDS]; SLOTS];
 
 /// Collects the short windows of one window; its buffers are kept from one window to the next.
 pub struct Synchrony {
@@ -61,8 +63,9 @@ impl Synchrony {
             squares(self.spectrum.complex(short), &mut self.power);
             let mut logs = [0.0; BANDS];
             for (log, bins) in logs.iter_mut().zip(self.power[1..].chunks_exact(4)) {
-                *log = (bins.iter().sum::<f64>() * gain * gain + FLOOR).ln();
+                *log = bins.iter().sum::<f64>() * gain * gain + FLOOR;
             }
+            logarithms(&mut logs);
             self.logs.push(logs);
         }
     }
@@ -70,31 +73,10 @@ impl Synchrony {
     /// Writes the [`SYNCHRONY_DIM`] values of frame `t`, which must lie within the window.
     pub fn write(&self, t: usize, out: &mut [f32]) {
         let from = t * HOP / STEP;
-        let bands = centred(&self.logs[from..from + SLOTS]);
-        let mut out = out.iter_mut();
-        let mut put = |value: f64| {
-            if let Some(out) = out.next() {
-                *out = value as f32;
-            }
-        };
-        for gap in GAPS {
-            for (low, high) in bands.iter().zip(&bands[gap..]) {
-                put(correlation(high, low));
-            }
-        }
-        let spread = |band: &[f64; SLOTS]| mean(band.iter().map(|x| x * x));
-        bands.iter().for_each(|band| put(spread(band).sqrt()));
-        for band in &bands {
-            let cubes = mean(band.iter().map(|x| x * x * x));
-            put(cubes / (spread(band) + 1e-3).powf(1.5));
-        }
-        for band in &bands {
-            put(mean(band.windows(2).map(|x| (x[1] - x[0]).abs())));
-        }
-        for gap in LATE_GAPS {
-            let pairs = || bands.iter().zip(&bands[gap..]);
-            pairs().for_each(|(low, high)| put(correlation(&low[1..], &high[..SLOTS - 1])));
-            pairs().for_each(|(low, high)| put(correlation(&low[..SLOTS - 1], &high[1..])));
+        let mut values = [0.0; SYNCHRONY_DIM];
+        measure(&self.logs[from..from + SLOTS], &mut values);
+        for (out, value) in out.iter_mut().zip(values) {
+            *out = value as f32;
         }
     }
 }
@@ -105,29 +87,83 @@ impl Default for Synchrony {
     }
 }
 
+wide! {
+    fn logarithms(values: &mut [f64; BANDS]) {
+        ln_all(values);
+    }
+
+    /// All measures of one frame, of its [`SLOTS`] log energies.
+    fn measure(logs: &[[f64; BANDS]], out: &mut [f64; SYNCHRONY_DIM]) {
+        let bands = centred(logs);
+        let (early, late) = (&bands[..SLOTS - 1], &bands[1..]);
+        let mut out = out.iter_mut();
+        let mut put = |values: &[f64]| {
+            for (value, out) in values.iter().zip(out.by_ref()) {
+                *out = *value;
+            }
+        };
+        for gap in GAPS {
+            put(&correlations(&bands, &bands, gap)[..BANDS - gap]);
+        }
+        let (mut squares, mut cubes, mut steps) = ([0.0; BANDS], [0.0; BANDS], [0.0; BANDS]);
+        for slot in &bands {
+            for i in 0..BANDS {
+                squares[i] += slot[i] * slot[i] / SLOTS as f64;
+                cubes[i] += slot[i] * slot[i] * slot[i] / SLOTS as f64;
+            }
+        }
+        for (before, slot) in early.iter().zip(late) {
+            for i in 0..BANDS {
+                steps[i] += (slot[i] - before[i]).abs() / (SLOTS - 1) as f64;
+            }
+        }
+        put(&squares.map(f64::sqrt));
+        put(&std::array::from_fn::<f64, BANDS, _>(|i| {
+            let spread = squares[i] + 1e-3;
+            cubes[i] / (spread * spread.sqrt())
+        }));
+        put(&steps);
+        for gap in LATE_GAPS {
+            put(&correlations(late, early, gap)[..BANDS - gap]);
+            put(&correlations(early, late, gap)[..BANDS - gap]);
+        }
+    }
+}
+
+#[inline(always)]
 fn centred(logs: &[[f64; BANDS]]) -> Bands {
-    let mut bands = [[0.0; SLOTS]; BANDS];
-    for (i, band) in bands.iter_mut().enumerate() {
-        let mean = mean(logs.iter().map(|x| x[i]));
-        for (out, x) in band.iter_mut().zip(logs) {
-            *out = x[i] - mean;
+    let mut mean = [0.0; BANDS];
+    for slot in logs {
+        for i in 0..BANDS {
+            mean[i] += slot[i] / SLOTS as f64;
+        }
+    }
+    let mut bands = [[0.0; BANDS]; SLOTS];
+    for (out, slot) in bands.iter_mut().zip(logs) {
+        for i in 0..BANDS {
+            out[i] = slot[i] - mean[i];
         }
     }
     bands
 }
 
-/// Of values whose means are (nearly) zero already; 0 where there is next to nothing.
-fn correlation(a: &[f64], b: &[f64]) -> f64 {
-    let [ab, aa, bb] = a.iter().zip(b).fold([0.0; 3], |[ab, aa, bb], (a, b)| {
-        [ab + a * b, aa + a * a, bb + b * b]
-    });
-    let n = a.len() as f64;
-    ab / n / (aa / n * (bb / n) + 1e-6).sqrt()
-}
-
-fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let n = values.len() as f64;
-    values.sum::<f64>() / n
+/// Of each band `i` of `low` and `i + gap` of `high`, whose means are (nearly) zero already; 0 where there is next to nothing.
+/// The last `gap` bands have no partner: theirs are of no use.
+#[inline(always)]
+fn correlations(low: &[[f64; BANDS]], high: &[[f64; BANDS]], gap: usize) -> [f64; BANDS] {
+    let (mut ab, mut aa, mut bb) = ([0.0; BANDS], [0.0; BANDS], [0.0; BANDS]);
+    for (low, high) in low.iter().zip(high) {
+        // Beyond the last band stand zeros, so that the loop is of one length.
+        let mut partner = [0.0; BANDS];
+        partner[..BANDS - gap].copy_from_slice(&high[gap..]);
+        for i in 0..BANDS {
+            ab[i] += low[i] * partner[i];
+            aa[i] += low[i] * low[i];
+            bb[i] += partner[i] * partner[i];
+        }
+    }
+    let n = low.len() as f64;
+    std::array::from_fn(|i| ab[i] / n / (aa[i] / n * (bb[i] / n) + 1e-6).sqrt())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::task::sound::Sounds;
 use crate::task::speech::{Speech, newest_utterance};
 use crate::task::{Newest, Scores, Utterance};
 
+use super::memory::StreamMemory;
 use super::segmenter::{Segmenter, Window};
 
 /// Samples that one frame of the encoder and of the speech probabilities stands for (20 ms).
@@ -27,6 +28,9 @@ const SILENCE_DBFS: f64 = -75.0;
 
 /// The end of an utterance that is embedded by itself, in frames of 20 ms: 1.5 s, about the least that tells voices apart.
 const NEWEST: usize = 75;
+/// Cosine to the voice of the last few utterances below which somebody else may have begun to speak: on dev sessions as good
+/// as to embed each end, which costs a twentieth of all work on voices.
+const UNLIKE: f64 = 0.9;
 
 /// Which heads score a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,7 +181,7 @@ impl Analyser {
         &mut self,
         window: &Window,
         sound: bool,
-        memory: &mut Memory,
+        memory: &mut StreamMemory,
     ) -> Result<Scores, ModelError> {
         let asked = Asked {
             window,
@@ -194,7 +198,7 @@ impl Analyser {
     pub fn windows(
         &mut self,
         windows: &[Asked],
-        memories: &mut [Memory],
+        memories: &mut [StreamMemory],
     ) -> Vec<Result<Scores, ModelError>> {
         let hears = self.models.hears_sounds() || self.models.has_probes();
         let begin = windows.iter().map(|asked| Work {
@@ -220,10 +224,10 @@ impl Analyser {
         self.speech(&mut audible);
         self.encode(&mut audible, memories);
         self.sounds(&mut audible);
-        self.utterances(&mut audible);
+        self.utterances(&mut audible, memories);
         for asked in windows {
             if let Some(memory) = memories.get_mut(asked.memory) {
-                memory.forget_before(asked.window.moment());
+                memory.models.forget_before(asked.window.moment());
             }
         }
         works.into_iter().map(|work| work.scores).collect()
@@ -256,7 +260,9 @@ impl Analyser {
     }
 
     /// One encode, many heads. Of one stream one window after the other: each goes on where the last one ended.
-    fn encode(&mut self, works: &mut [&mut Work], memories: &mut [Memory]) {
+    fn encode(&mut self, works: &mut [&mut Work], memories: &mut [StreamMemory]) {
+        let take = |memory: &mut StreamMemory| std::mem::take(&mut memory.models);
+        let mut pasts: Vec<Memory> = memories.iter_mut().map(take).collect();
         let is_wanted = |w: &&mut &mut Work| w.scores.is_ok() && (w.sound || w.utterance.is_some());
         let mut waiting: Vec<_> = works.iter_mut().filter(is_wanted).collect();
         while !waiting.is_empty() {
@@ -267,11 +273,14 @@ impl Analyser {
                 .iter()
                 .map(|w| (w.window.stretch(), w.window.moment(), w.memory))
                 .collect();
-            let answers = self.models.hear_on(&windows, memories);
+            let answers = self.models.hear_on(&windows, &mut pasts);
             for (work, answer) in works.iter_mut().zip(answers) {
                 work.keep(answer, |work, hidden| work.hidden = Some(hidden));
             }
             waiting = later;
+        }
+        for (memory, past) in memories.iter_mut().zip(pasts) {
+            memory.models = past;
         }
     }
 
@@ -302,7 +311,7 @@ impl Analyser {
     }
 
     /// Who spoke, and whether the voice is real.
-    fn utterances(&mut self, works: &mut [&mut Work]) {
+    fn utterances(&mut self, works: &mut [&mut Work], memories: &mut [StreamMemory]) {
         let mut spans = Vec::new();
         let mut spoken = Vec::new();
         let mut voices: Vec<&mut Work> = Vec::new();
@@ -356,7 +365,7 @@ impl Analyser {
                 });
             }
             if self.follows_turns {
-                self.newest(&mut voices);
+                self.newest(&mut voices, memories);
             }
         }
         if !self.spectral.is_empty() {
@@ -377,13 +386,18 @@ impl Analyser {
         }
     }
 
-    /// Who spoke at the end, where the utterance is longer.
-    fn newest(&mut self, voices: &mut [&mut Work]) {
+    /// Who spoke at the end, where the utterance is longer and its voice is not that of those before.
+    fn newest(&mut self, voices: &mut [&mut Work], memories: &mut [StreamMemory]) {
         let mut long: Vec<(&mut Work, usize)> = voices
             .iter_mut()
             .filter_map(|work| {
-                let frames = work.utterance.as_ref()?.utterance.clone();
-                (frames.len() > NEWEST).then(|| (&mut **work, frames.end - NEWEST))
+                let speech = work.utterance.as_ref()?;
+                let utterance = work.scores.as_ref().ok()?.utterance.as_ref()?;
+                let memory = memories.get_mut(work.memory)?;
+                let like = memory.voice(&utterance.embedding);
+                let frames = speech.utterance.clone();
+                let is_asked = like.is_none_or(|like| like < UNLIKE) && frames.len() > NEWEST;
+                is_asked.then(|| (&mut **work, frames.end - NEWEST))
             })
             .collect();
         let spans: Vec<Hidden> = long
@@ -489,7 +503,7 @@ impl Analyser {
             captured: std::time::Instant::now(),
             run: 0,
         };
-        let scores = self.window(&window, false, &mut Memory::default())?;
+        let scores = self.window(&window, false, &mut StreamMemory::default())?;
         Ok(scores.utterance)
     }
 
@@ -522,7 +536,7 @@ impl Analyser {
         let mut scores = Vec::new();
         let second = SAMPLE_RATE as usize;
         let mut ready = Vec::new();
-        let mut memory = Memory::default();
+        let mut memory = StreamMemory::default();
         // A second at a time: windows are scored and dropped as they come, however long the recording is.
         for at in (0..signal.len()).step_by(second) {
             let piece = signal.cut(at..at + second);

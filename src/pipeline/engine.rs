@@ -8,12 +8,13 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::config;
-use crate::model::{Memory, ModelError};
+use crate::model::ModelError;
 use crate::publish::control::Controls;
 use crate::publish::{Body, Bus, Event, EventId, SCHEMA, time};
 use crate::task::{Judge, Policy, Scores, StreamDecider};
 
 use super::analyser::{Analyser, Asked, clock_s};
+use super::memory::StreamMemory;
 use super::queue::{Batching, Job, Mark, Queue};
 use super::segmenter::Window;
 
@@ -168,7 +169,7 @@ struct Worker {
     /// One a stream, made with its first job.
     lanes: Arc<[Mutex<Option<Lane>>]>,
     /// What the encoder remembers of each stream.
-    memories: Arc<[Mutex<Memory>]>,
+    memories: Arc<[Mutex<StreamMemory>]>,
     analyser: Analyser,
     judge: Arc<Judge>,
     bus: Arc<Bus>,
@@ -203,7 +204,8 @@ impl Worker {
         let mut scored = Vec::new();
         if !windows.is_empty() {
             let (began, before) = (Instant::now(), self.analyser.tally());
-            let mut memories: Vec<Memory> = streams.iter().map(|s| self.memory(*s, None)).collect();
+            let mut memories: Vec<StreamMemory> =
+                streams.iter().map(|s| self.memory(*s, None)).collect();
             scored = self.analyser.windows(&windows, &mut memories);
             for (stream, memory) in streams.into_iter().zip(memories) {
                 self.memory(stream, Some(memory));
@@ -348,7 +350,7 @@ impl Worker {
     }
 
     /// Takes a stream's memory, or puts it back.
-    fn memory(&self, stream: usize, now: Option<Memory>) -> Memory {
+    fn memory(&self, stream: usize, now: Option<StreamMemory>) -> StreamMemory {
         let memory = self.memories[stream].lock();
         let mut memory = memory.unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut memory, now.unwrap_or_default())

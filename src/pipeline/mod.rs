@@ -4,6 +4,7 @@
 mod analyser;
 mod curve;
 mod engine;
+mod memory;
 mod queue;
 mod ready;
 mod segmenter;
@@ -28,6 +29,7 @@ use crate::task::{Fusion, Judge, Policy, Probe};
 pub use analyser::{Analyser, Asked, Heads, Heard};
 pub use curve::Shape;
 pub use engine::Counters;
+pub use memory::StreamMemory;
 pub use ready::Ready;
 pub use segmenter::{Segmenter, Window};
 pub use warm_up::{Warm, warm_up};

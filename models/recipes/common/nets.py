@@ -62,8 +62,28 @@ class Attention(nn.Module):
         return self.out(a.transpose(1, 2).reshape(b, t, d))
 
 
+class Reshape(torch.autograd.Function):
+    """`reshape` whose sizes stand in the ONNX graph as they are: 0 keeps a dimension, so that nothing has to be computed of it at run time."""
+
+    @staticmethod
+    def forward(ctx, x, *sizes):
+        ctx.shape, ctx.sizes = x.shape, len(sizes)
+        return x.reshape([int(n) if s == 0 else s for s, n in zip(sizes, (*x.shape, *[1] * len(sizes)))])
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.reshape(ctx.shape), *[None] * ctx.sizes
+
+    @staticmethod
+    def symbolic(g, x, *sizes):
+        return g.op("Reshape", x, g.op("Constant", value_t=torch.tensor(sizes)))
+
+
+reshape = Reshape.apply
+
+
 class FlatAttention(nn.Module):
-    """A trained `Attention` written for ONNX on a CPU: matrices of two dimensions, queries, keys and values with weights of their own."""
+    """A trained `Attention` written for ONNX on a CPU: no shapes to compute, queries, keys and values with weights of their own."""
 
     def __init__(self, trained):
         super().__init__()
@@ -73,29 +93,25 @@ class FlatAttention(nn.Module):
         for net, w, b in ((self.q, trained.q.weight.data * scale, trained.q.bias.data * scale), (self.k, wk, bk), (self.v, wv, bv)):
             net.weight.data, net.bias.data = w.clone(), b.clone()
 
-    def forward(self, x, s, b):
+    def forward(self, x, s):
         d = self.out.in_features
-        x, s = x.reshape(-1, d), s.reshape(-1, d)
-        q, k, v = (y.reshape(b, -1, self.heads, d // self.heads).transpose(1, 2) for y in (self.q(x), self.k(s), self.v(s)))
+        q, k, v = (reshape(y, 0, -1, self.heads, d // self.heads).transpose(1, 2) for y in (self.q(x), self.k(s), self.v(s)))
         a = torch.softmax(q @ k.transpose(2, 3), -1) @ v
-        return self.out(a.transpose(1, 2).reshape(-1, d)).reshape(b, -1, d)
+        return self.out(reshape(a.transpose(1, 2), 0, -1, d))
 
 
 def slow_down(x, n):
     """Means of n frames, [B, T, D] -> [B, ceil(T/n), D]; the last frame is repeated where n does not divide T."""
     if n == 1:
         return x
-    x = torch.cat([x, x[:, -1:].expand(-1, n - 1, -1)], 1)
-    t = x.shape[1] // n
-    return x[:, : t * n].reshape(x.shape[0], t, n, x.shape[2]).mean(2)
+    return F.avg_pool2d(F.pad(x[:, None], (0, 0, 0, n - 1), mode="replicate"), (n, 1))[:, 0]
 
 
 def speed_up(x, n, t):
     """Repeats each frame n times, [B, S, D] -> [B, t, D]."""
     if n == 1:
         return x
-    b, s, d = x.shape
-    return x[:, :, None].expand(b, s, n, d).reshape(b, s * n, d)[:, :t]
+    return reshape(torch.stack([x] * n, 2), 0, -1, int(x.shape[2]))[:, :t]
 
 
 class Past(nn.Module):
@@ -138,13 +154,13 @@ class Layer(nn.Module):
     def go_on(self, x, past, tail, kept):
         """The same for the frames x [B, T, D] that follow `past` [B, P, D], P a multiple of the rate; `tail` [B, 8, D] is what the convolution
         looks back on. Also returns the tail after the first `kept` frames of x. `flat` is set by `Streaming`."""
-        (b, _, d), r, first = x.shape, self.rate, slow_down(x, self.rate)
-        before = sum(past[:, i::r] for i in range(r)) / r  # not reshaped: in ONNX no part of an empty tensor can be
-        y = self.n1(torch.cat([before, first], 1))
-        z = first + self.flat(y[:, before.shape[1] :], y, b)
+        r, first = self.rate, slow_down(x, self.rate)
+        before = sum(past[:, i::r] for i in range(r)) / r  # not pooled: in ONNX no part of an empty tensor can be
+        y = self.n1(first)
+        z = first + self.flat(y, torch.cat([self.n1(before), y], 1))
         c = torch.cat([tail, self.n2(z)], 1)
         z = z + F.gelu(self.past.after(c))
-        z = z + self.ff(self.n3(z).reshape(-1, d)).reshape(b, -1, d)
+        z = z + self.ff(self.n3(z))
         tail = c[:, kept // r : kept // r + tail.shape[1]]
         return (z if r == 1 else x + speed_up(z - first, r, x.shape[1])), tail
 
@@ -188,12 +204,11 @@ class Encoder(nn.Module):
     def go_on(self, fbank, past, tails):
         """Hidden states of the last frames of a stretch fbank [B, F, 80] whose first P frames of 50 Hz were heard before, P a multiple of GROUP:
         `past` [B, 10, P, 256] are their hidden states, `tails` [B, 9, 8, 256] what the layers' convolutions look back on. Also returns the tails
-        after the last whole group. On what `fresh` gives it is `forward`. Written for ONNX on a CPU: matrices of two dimensions.
+        after the last whole group. On what `fresh` gives it is `forward`.
         """
         b, p = fbank.shape[0], past.shape[2]
         past, tails = past.expand(b, -1, -1, -1), tails.expand(b, -1, -1, -1)
-        d, x = self.ln.normalized_shape[0], self.triples(self.norm(fbank))
-        x = self.proj(F.gelu(self.conv(x.reshape(-1, x.shape[2])))).reshape(b, -1, d)
+        x = self.proj(F.gelu(self.conv(self.triples(self.norm(fbank)))))
         x = self.ln(x + F.gelu(self.pos(x)))[:, p:]
         kept = x.shape[1] // GROUP * GROUP
         states, ends = [x], []

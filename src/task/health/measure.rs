@@ -5,7 +5,7 @@ use ndarray::{ArrayView2, ArrayView3};
 use realfft::RealFftPlanner;
 
 use crate::audio::SAMPLE_RATE;
-use crate::dsp::MELS;
+use crate::dsp::{MELS, wide};
 
 /// Values of a sketch.
 pub const SKETCH: usize = 64;
@@ -15,6 +15,10 @@ const STATE_S: f64 = 0.1;
 const LAGS: std::ops::Range<usize> = 64..6400;
 /// Correlation with themselves from which on samples repeat: what differs lies 40 dB below. Speech and music stay far below.
 const REPEATS: f64 = 0.9999;
+/// Samples of the loudest stretch, which is looked for in what came before it: where all samples repeat, so does it.
+const STRETCH: usize = 1024;
+/// Correlation of that stretch from which on all samples are looked at.
+const MAY_REPEAT: f32 = 0.999;
 /// Less than this is the last bit of a converter, not a room.
 const STILL: f32 = 1.0 / 32_768.0;
 
@@ -32,7 +36,8 @@ pub struct Measured {
 /// Measures, with the plans and the projections that it needs again and again.
 pub struct Meter {
     planner: RealFftPlanner<f64>,
-    /// `[SKETCH, layers · dim]`; made with the first states.
+    quick: RealFftPlanner<f32>,
+    /// `[layers · dim, SKETCH]`; made with the first states.
     signs: Vec<f32>,
     scale: f32,
 }
@@ -42,6 +47,7 @@ impl Meter {
     pub fn new() -> Self {
         Self {
             planner: RealFftPlanner::new(),
+            quick: RealFftPlanner::new(),
             signs: Vec::new(),
             scale: 1.0,
         }
@@ -56,7 +62,51 @@ impl Meter {
         let (low, high) = samples
             .iter()
             .fold((f32::MAX, f32::MIN), |(l, h), x| (l.min(*x), h.max(*x)));
-        high - low <= STILL || self.repeats(samples)
+        high - low <= STILL || self.may_repeat(samples) && self.repeats(samples)
+    }
+
+    /// Whether the loudest stretch stood before: a tenth of the work of [`Meter::repeats`], which nearly always ends here.
+    fn may_repeat(&mut self, samples: &[f32]) -> bool {
+        let lags = LAGS.end.min(samples.len() / 2 + 1);
+        let energy = |at: usize| samples[at..at + STRETCH].iter().map(|x| x * x).sum::<f32>();
+        let starts = (lags - 1..=samples.len() - STRETCH).step_by(STRETCH / 2);
+        let Some(start) = starts.max_by(|a, b| energy(*a).total_cmp(&energy(*b))) else {
+            return true;
+        };
+        let before = start + 1 - lags;
+        let size = (lags - 1 + STRETCH).next_power_of_two();
+        let mut past = vec![0.0f32; size];
+        past[..lags - 1 + STRETCH].copy_from_slice(&samples[before..start + STRETCH]);
+        // As in the full measure a constant part does not count; here it is the stretch's.
+        let mean = samples[start..start + STRETCH].iter().sum::<f32>() / STRETCH as f32;
+        past[..lags - 1 + STRETCH]
+            .iter_mut()
+            .for_each(|x| *x -= mean);
+        let mut stretch = vec![0.0f32; size];
+        stretch[..STRETCH].copy_from_slice(&past[lags - 1..lags - 1 + STRETCH]);
+        let mut sums = vec![0.0f64; past.len() + 1];
+        for (i, x) in past.iter().enumerate() {
+            sums[i + 1] = sums[i] + f64::from(x * x);
+        }
+        let own = sums[lags - 1 + STRETCH] - sums[lags - 1];
+        let there = self.quick.plan_fft_forward(size);
+        let back = self.quick.plan_fft_inverse(size);
+        let (mut a, mut b) = (there.make_output_vec(), there.make_output_vec());
+        let done =
+            there.process(&mut past, &mut a).is_ok() && there.process(&mut stretch, &mut b).is_ok();
+        a.iter_mut().zip(&b).for_each(|(a, b)| *a *= b.conj());
+        // Of a real signal these two are real.
+        a[0].im = 0.0;
+        a[size / 2].im = 0.0;
+        if !done || back.process(&mut a, &mut past).is_err() {
+            return true;
+        }
+        let likeness = |lag: usize| {
+            let at = lags - 1 - lag;
+            let other = (sums[at + STRETCH] - sums[at]).max(0.0);
+            f64::from(past[at]) / size as f64 / (own * other).sqrt().max(f64::MIN_POSITIVE)
+        };
+        (LAGS.start..lags).any(|lag| likeness(lag) > f64::from(MAY_REPEAT))
     }
 
     /// Whether the samples are those of one period, by the correlation with themselves at each lag, over what overlaps.
@@ -98,28 +148,42 @@ impl Meter {
         let (layers, vectors, dim) = states.dim();
         let wide = layers * dim;
         if self.signs.len() != SKETCH * wide {
-            self.signs = (0..SKETCH * wide).map(sign).collect();
+            let place = |i: usize| i % SKETCH * wide + i / SKETCH;
+            self.signs = (0..SKETCH * wide).map(|i| sign(place(i))).collect();
             self.scale = 1.0 / (wide as f32).sqrt();
         }
         let each = ((STATE_S * vectors_a_second).round() as usize).max(1);
-        let mut means = vec![0.0f32; wide];
-        let sketch = |piece: usize| {
-            means.fill(0.0);
+        let pieces = vectors / each;
+        let mut means = vec![0.0f32; pieces * wide];
+        for (piece, means) in means.chunks_mut(wide.max(1)).enumerate() {
             for (layer, mean) in states.outer_iter().zip(means.chunks_mut(dim.max(1))) {
                 for vector in piece * each..(piece + 1) * each {
                     let row = layer.row(vector);
                     mean.iter_mut().zip(row).for_each(|(m, x)| *m += x);
                 }
                 let norm = mean.iter().map(|x| x * x).sum::<f32>().sqrt();
-                mean.iter_mut().for_each(|x| *x /= norm.max(1e-12));
+                mean.iter_mut()
+                    .for_each(|x| *x *= self.scale / norm.max(1e-12));
             }
-            let project = |signs: &[f32]| {
-                let sum: f32 = signs.iter().zip(&means).map(|(s, x)| s * x).sum();
-                sum * self.scale
-            };
-            self.signs.chunks(wide.max(1)).map(project).collect()
-        };
-        (0..vectors / each).map(sketch).collect()
+        }
+        let mut sketches = vec![0.0f32; pieces * SKETCH];
+        project(&means, &self.signs, &mut sketches);
+        sketches.chunks(SKETCH).map(<[f32]>::to_vec).collect()
+    }
+}
+
+wide! {
+    /// Adds to each piece's sums `[SKETCH]` its `means` times `signs`; all pieces at once, so that the signs are read once.
+    fn project(means: &[f32], signs: &[f32], sums: &mut [f32]) {
+        let wide = signs.len() / SKETCH;
+        for (i, signs) in signs.chunks_exact(SKETCH).enumerate() {
+            for (piece, sums) in sums.chunks_exact_mut(SKETCH).enumerate() {
+                let mean = means[piece * wide + i];
+                for (sum, sign) in sums.iter_mut().zip(signs) {
+                    *sum += mean * sign;
+                }
+            }
+        }
     }
 }
 
@@ -184,7 +248,12 @@ mod tests {
         let bit = |i: usize| f32::from(u8::from(i.is_multiple_of(3))) / 32_768.0;
         assert!(is_stuck(&(0..16_000).map(bit).collect::<Vec<_>>()));
         assert!(!is_stuck(&speech[..4_000]), "too short to tell");
+        // Again and again, 40 dB above a noise of its own: still the same.
         let mut noise = crate::task::health::triggers::Noise::default();
+        let level = (speech.iter().map(|x| x * x).sum::<f32>() / 16_000.0).sqrt();
+        let again = speech.iter().copied().take(2048).cycle().take(16_000);
+        let noisy = again.map(|x| x + (noise.next() as f32) * level * 0.003);
+        assert!(is_stuck(&noisy.collect::<Vec<_>>()));
         let noise: Vec<f32> = (0..16_000).map(|_| (0.01 * noise.next()) as f32).collect();
         assert!(!is_stuck(&noise));
     }

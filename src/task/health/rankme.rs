@@ -71,15 +71,20 @@ impl RankMe {
 
     /// The ranks of what is in the window; O(dim³).
     pub fn ranks(&self) -> Ranks {
+        Ranks {
+            raw: rank(&eigenvalues(self.gram.clone(), self.dim)),
+            centred: self.centred(),
+        }
+    }
+
+    /// The second of them alone.
+    pub fn centred(&self) -> f64 {
         let (n, count) = (self.dim, self.window.len().max(1) as f64);
         let centred = (0..n * n).map(|at| {
             let (i, j) = (at / n, at % n);
             self.gram[at] - self.sum[i] * self.sum[j] / count
         });
-        Ranks {
-            raw: rank(&eigenvalues(self.gram.clone(), n)),
-            centred: rank(&eigenvalues(centred.collect(), n)),
-        }
+        rank(&eigenvalues(centred.collect(), n))
     }
 
     fn add(&mut self, vector: &[f32], sign: f64) {

@@ -205,7 +205,7 @@ impl HealthTracker {
             return None;
         }
         self.new = 0;
-        let share = self.rank.ranks().centred / baseline;
+        let share = self.rank.centred() / baseline;
         let collapsed = share < self.policy.share;
         if collapsed == self.is_collapsed {
             self.doubts = (0, 0.0);

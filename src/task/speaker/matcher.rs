@@ -1,6 +1,7 @@
 //! Scores of a voice against every enrolled person, and the geometry of embeddings.
 
 use super::scoring::{Likeness, Scoring, Voice};
+use crate::dsp::wide;
 
 /// An enrolled person as the matcher sees one.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,17 +68,36 @@ impl Matcher {
 
 /// Cosine similarity of two vectors of equal length; 0 when one has no length.
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let (mut dot, mut aa, mut bb) = (0.0, 0.0, 0.0);
-    for (&x, &y) in a.iter().zip(b) {
-        let (x, y) = (f64::from(x), f64::from(y));
-        dot += x * y;
-        aa += x * x;
-        bb += y * y;
-    }
+    let (aa, bb) = (dot(a, a), dot(b, b));
     if aa == 0.0 || bb == 0.0 {
         0.0
     } else {
-        dot / (aa * bb).sqrt()
+        dot(a, b) / (aa * bb).sqrt()
+    }
+}
+
+/// Scalar product of two vectors of equal length.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let mut sum = 0.0;
+    product(a, b, &mut sum);
+    sum
+}
+
+wide! {
+    /// In eight sums that a processor makes at once: a cohort is hundreds of vectors.
+    fn product(a: &[f32], b: &[f32], sum: &mut f64) {
+        let mut lanes = [0.0f64; 8];
+        let (whole, rest) = a.as_chunks::<8>();
+        let (like, more) = b.as_chunks::<8>();
+        for (a, b) in whole.iter().zip(like) {
+            for (lane, (&x, &y)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+                *lane += f64::from(x) * f64::from(y);
+            }
+        }
+        *sum = lanes.iter().sum();
+        for (&x, &y) in rest.iter().zip(more) {
+            *sum += f64::from(x) * f64::from(y);
+        }
     }
 }
 

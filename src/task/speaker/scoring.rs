@@ -5,7 +5,7 @@ use ndarray::Array2;
 
 use crate::model::{ModelError, Pack, SpeakerCalibration};
 
-use super::matcher::cosine;
+use super::matcher::{cosine, dot};
 
 /// One side of a comparison.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +49,7 @@ impl Scoring {
     pub fn of(pack: &Pack) -> Result<Self, ModelError> {
         let calibration = pack.speaker_calibration()?.clone();
         let cohort = match pack.cohort_top() {
-            Some(top) => pack.cohort()?.map(|voices| Cohort { voices, top }),
+            Some(top) => pack.cohort()?.map(|voices| Cohort::new(voices, top)),
             None => None,
         };
         Ok(Self {
@@ -99,11 +99,25 @@ impl Scoring {
 }
 
 impl Cohort {
+    /// Of voices of any length that is not zero; each is brought to length 1 once for all comparisons.
+    fn new(mut voices: Array2<f32>, top: usize) -> Self {
+        for mut voice in voices.outer_iter_mut() {
+            let norm = voice
+                .iter()
+                .map(|x| f64::from(*x).powi(2))
+                .sum::<f64>()
+                .sqrt();
+            voice.mapv_inplace(|x| (f64::from(x) / norm.max(f64::MIN_POSITIVE)) as f32);
+        }
+        Self { voices, top }
+    }
+
     fn like(&self, embedding: &[f32]) -> (f64, f64) {
+        let norm = dot(embedding, embedding).sqrt().max(f64::MIN_POSITIVE);
         let mut cosines: Vec<f64> = self
             .voices
             .outer_iter()
-            .filter_map(|voice| voice.as_slice().map(|v| cosine(v, embedding)))
+            .filter_map(|voice| voice.as_slice().map(|v| dot(v, embedding) / norm))
             .collect();
         cosines.sort_by(|a, b| b.total_cmp(a));
         cosines.truncate(self.top);

@@ -1,0 +1,75 @@
+"""The trained weights of a pack's encoder and layer-pooling speaker head, out of its ONNX files, as the checkpoints that the other recipes start from.
+
+`python -m models.recipes.restore [--pack models/default] [--work DIR]` writes `<work>/encoder.pt` and `speaker.pt`, where the checkpoints of the
+training are gone. What comes out is compared with what the files say, to 1e-4.
+"""
+import argparse
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from .common import nets
+from .export import compare, known_input, session
+
+
+def weights(path):
+    """{parameter: value} of a graph: as named there, or where the exporter folded a linear map or a head's matrices, by the node that uses them."""
+    m = onnx.load(path)
+    values = {i.name: torch.tensor(np.array(onnx.numpy_helper.to_array(i))) for i in m.graph.initializer}
+    found = {n: v for n, v in values.items() if "::" not in n}
+    for node in m.graph.node:
+        scope = ".".join(node.name.split("/")[1:-1])
+        for i, n in enumerate(node.input):
+            if node.op_type == "MatMul" and "::" in n and n in values:
+                # x W^T of a linear map; A^T x of the gate, whose A [H, L, L/2] is the taller of its two.
+                v = values[n].transpose(-1, -2)
+                if i == 1:
+                    found[f"{scope}.weight"] = v
+                else:
+                    found[f"{scope}.{'a' if v.shape[1] > v.shape[2] else 'b'}"] = v
+    return found
+
+
+def encoder(path):
+    found = {n.removeprefix("encoder."): v for n, v in weights(path).items()}
+    net = nets.Encoder()
+    flat = nets.FlatAttention(nets.Attention(nets.DIM, net.layers[0].att.heads))
+    scale = (nets.DIM // flat.heads) ** -0.5
+    state = {"mask_emb": net.mask_emb.data}  # of training alone
+    for name in net.state_dict():
+        at, inside, rest = name.partition(".att.")
+        of, _, kind = rest.partition(".")
+        if inside and of == "kv":
+            state[name] = torch.cat([found[f"{at}.flat.{p}.{kind}"] for p in "kv"])
+        elif inside:
+            state[name] = found[f"{at}.flat.{rest}"] / (scale if of == "q" else 1.0)
+        elif name not in state:
+            state[name] = found[name]
+    net.load_state_dict(state)
+    return net.eval()
+
+
+def speaker(path):
+    net, found = nets.LayerPooling(), weights(path)
+    net.load_state_dict({n: found.get(n, v) if n.endswith("num_batches_tracked") else found[n] for n, v in net.state_dict().items()})
+    return net.eval()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--pack", default="models/default")
+    p.add_argument("--work", default="models/.train")
+    a = p.parse_args()
+    for name, make, feed in (("encoder", encoder, "fbank"), ("speaker", speaker, "hidden")):
+        path = Path(a.pack) / f"{name}.onnx"
+        net = make(path)
+        worst = compare(net, session(path), {feed: known_input(feed)})
+        assert worst <= 1e-4, (name, worst)
+        torch.save(net.state_dict(), Path(a.work) / f"{name}.pt")
+        print(f"{name}: {nets.parameters(net)} parameters, {worst:.1e} from the graph")
+
+
+if __name__ == "__main__":
+    main()

@@ -77,11 +77,12 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
             .and_then(|h| h.spoof(&bench)),
         false => None,
     };
+    let found = Found::of(&mut bench, &signal, &policy)?;
+    let verdict = neighbours::held(overall.verdict, &[hold.as_ref()]);
     let overall = verdict::Part {
-        verdict: neighbours::held(overall.verdict, &[hold.as_ref()]),
+        verdict: found.held(verdict),
         ..overall
     };
-    let found = Found::of(&mut bench, &signal, &policy)?;
     if let Some(path) = &args.image {
         found.draw(&bench, &signal, (&args.file, overall), path)?;
     }
@@ -129,6 +130,15 @@ impl Found {
             segments,
             curve: curve.collect(),
         })
+    }
+
+    /// A recording in which a part is synthetic is not genuine, whatever its mean.
+    fn held(&self, verdict: Verdict) -> Verdict {
+        let is_synthetic = |s: &Segment| s.verdict == Verdict::Reject;
+        match verdict {
+            Verdict::Accept if self.segments.iter().any(is_synthetic) => Verdict::Inconclusive,
+            verdict => verdict,
+        }
     }
 
     fn draw(

@@ -1,7 +1,5 @@
 //! How a recording's scores hold in its neighbourhood: for `verify`, `detect` and `models baseline`.
 
-use std::path::Path;
-
 use crate::audio::{SAMPLE_RATE, Signal, WIDE_RATE};
 use crate::config::Neighbours;
 use crate::pipeline::{Analyser, Heads, Heard as Answer};
@@ -108,14 +106,6 @@ pub fn words(part: &str, hold: &Hold) -> String {
         "\n  {part} {how} among its neighbours: {keep:.0} % decide alike, low end {:+.2}",
         hold.low
     )
-}
-
-/// [`neighbourhood`] of a recording in a file.
-pub fn of_file(bench: &mut Workbench, path: &Path) -> Result<Option<Heard>, Failure> {
-    let signal = bench.signal(path)?;
-    let windows = bench.scores_of(&signal)?;
-    let with_spoof = bench.config.spoof.enabled;
-    neighbourhood(bench, &signal, &windows, with_spoof)
 }
 
 /// Hears the longest utterance of a recording, and its neighbours; none without speech.

@@ -91,7 +91,9 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     })?;
     let scoring = Scoring::of(&bench.pack)?;
     let begun = Clock::start();
-    let (evidence, embedding) = bench.evidence(std::slice::from_ref(&args.file))?;
+    let signal = bench.signal(&args.file)?;
+    let windows = [bench.scores_of(&signal)?];
+    let (evidence, embedding) = bench.gathered(&windows, std::slice::from_ref(&args.file))?;
     let claimed = scoring.voice(person.embedding, person.speech_s);
     let likeness = scoring.compare(&claimed, &scoring.voice(embedding, evidence.speech_s));
     let policy = Policy::fixed(&bench.config.speaker.decision, scoring.calibration());
@@ -103,7 +105,8 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let above = speaker.llr - policy.threshold();
     let (mut speaker_hold, mut spoof_hold) = (None, None);
     if neighbours::is_asked(&bench, args.check_neighbours, overall, above)
-        && let Some(heard) = neighbours::of_file(&mut bench, &args.file)?
+        && let Some(heard) =
+            neighbours::neighbourhood(&mut bench, &signal, &windows[0], spoof.is_some())?
     {
         let decide = |e: &[f32]| {
             let voice = scoring.voice(e.to_vec(), evidence.speech_s);

@@ -55,6 +55,12 @@ impl Workbench {
         self
     }
 
+    /// The same with what the health of the encoder is judged by.
+    pub fn watching(mut self) -> Self {
+        self.analyser = self.analyser.watching();
+        self
+    }
+
     /// A recording, mono.
     pub fn signal(&self, path: &Path) -> Result<Signal, Failure> {
         Ok(audio::decode_signal(
@@ -100,6 +106,15 @@ impl Workbench {
             .iter()
             .map(|p| self.scores(p))
             .collect::<Result<Vec<_>, _>>()?;
+        self.gathered(&recordings, paths)
+    }
+
+    /// The same of the windows of recordings that were scored; `paths` only name them.
+    pub fn gathered(
+        &self,
+        recordings: &[Vec<Scores>],
+        paths: &[PathBuf],
+    ) -> Result<(Evidence, Vec<f32>), Failure> {
         let evidence = Evidence::of(recordings.iter().map(Vec::as_slice));
         match evidence.embedding.clone() {
             Some(embedding) => Ok((evidence, embedding)),

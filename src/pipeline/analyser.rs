@@ -1,13 +1,15 @@
 //! Windows through the models: speech first, and the encoder and its heads only when there is something to score.
 
+mod recordings;
+
 use std::collections::HashSet;
 use std::ops::Range;
 
 use ndarray::{Array2, s};
 
-use crate::audio::{Level, SAMPLE_RATE, Signal};
+use crate::audio::{Level, SAMPLE_RATE};
 use crate::config;
-use crate::dsp::{HOP, SpectralView, WINDOW, fbank};
+use crate::dsp::{HOP, SpectralView, WINDOW};
 use crate::model::{
     Device, Execution, Hidden, Memory, ModelError, Models, Moment, Pack, Runtime, Stretch, Tally,
     Wanted,
@@ -17,8 +19,10 @@ use crate::task::sound::Sounds;
 use crate::task::speech::{Speech, newest_utterance};
 use crate::task::{Newest, Scores, Utterance};
 
+pub use recordings::{Heads, Heard};
+
 use super::memory::StreamMemory;
-use super::segmenter::{Segmenter, Window};
+use super::segmenter::Window;
 
 /// Samples that one frame of the encoder and of the speech probabilities stands for (20 ms).
 pub(super) const ENCODER_HOP: usize = 2 * HOP;
@@ -32,28 +36,6 @@ const NEWEST: usize = 75;
 /// as to embed each end, which costs a twentieth of all work on voices.
 const UNLIKE: f64 = 0.9;
 
-/// Which heads score a segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heads {
-    /// Who speaks.
-    pub speaker: bool,
-    /// Whether the voice is real; an error where detection is off.
-    pub spoof: bool,
-    /// What else is heard; an error where the head is not open.
-    pub sound: bool,
-}
-
-/// What the heads say of a segment; `None` of one that was not asked.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Heard {
-    /// Speaker embedding, L2 norm 1.
-    pub embedding: Option<Vec<f32>>,
-    /// Raw score of the spoof head, higher = bona fide.
-    pub genuine: Option<f32>,
-    /// Probability of each class of sounds.
-    pub sounds: Option<Vec<f32>>,
-}
-
 /// One set of sessions and the scratch space around them, owned by one thread.
 pub struct Analyser {
     models: Models,
@@ -66,7 +48,8 @@ pub struct Analyser {
     min_utterance: usize,
     /// Whether the end of an utterance is embedded by itself as well.
     follows_turns: bool,
-    meter: Meter,
+    /// What measures the health of streams; none where nobody looks after it.
+    meter: Option<Meter>,
 }
 
 /// A window to be scored.
@@ -128,7 +111,7 @@ impl Analyser {
             min_speech: window.min_speech,
             min_utterance: ((min_s * f64::from(SAMPLE_RATE)) as usize / ENCODER_HOP).max(1),
             follows_turns: false,
-            meter: Meter::new(),
+            meter: None,
         })
     }
 
@@ -143,6 +126,12 @@ impl Analyser {
     /// The same for a stream on which people take turns: the end of each utterance is embedded by itself as well.
     pub fn following_turns(mut self) -> Self {
         self.follows_turns = true;
+        self
+    }
+
+    /// The same with what the health of a stream and of the encoder is judged by.
+    pub fn watching(mut self) -> Self {
+        self.meter = Some(Meter::new());
         self
     }
 
@@ -210,9 +199,11 @@ impl Analyser {
             hidden: None,
         });
         let mut works: Vec<Work> = begin.collect();
-        for work in &mut works {
-            if let Ok(scores) = &mut work.scores {
-                scores.health.is_stuck = self.meter.is_stuck(work.window.newest());
+        if let Some(meter) = &mut self.meter {
+            for work in &mut works {
+                if let Ok(scores) = &mut work.scores {
+                    scores.health.is_stuck = meter.is_stuck(work.window.newest());
+                }
             }
         }
         let is_audible = |work: &Work| {
@@ -322,23 +313,16 @@ impl Analyser {
             };
             let frames = speech.utterance.clone();
             spans.push(hidden.span(frame_s(frames.start)..frame_s(frames.end)));
-            let new = fresh(&frames, work.window);
-            let bands = bands(work.window.fbank.slice(s![2 * new.start..2 * new.end, ..]));
-            // On a GPU the states stay there: they are not fetched for this.
-            let states = match hidden.is_at_hand() && !new.is_empty() {
-                true => hidden
-                    .span(frame_s(new.start)..frame_s(new.end))
-                    .view()
-                    .ok()
-                    .map(|states| self.meter.sketch(states, hidden.vectors_a_second())),
-                false => None,
+            let health = match &mut self.meter {
+                Some(meter) => health(meter, &frames, work.window, hidden),
+                None => Measured::default(),
             };
             let began = speech.began;
             let samples = work.spoken().unwrap_or_default();
             let first = work.window.first_sample;
             if let Ok(scores) = &mut work.scores {
-                scores.health.bands = bands;
-                scores.health.states = states.unwrap_or_default();
+                scores.health.bands = health.bands;
+                scores.health.states = health.states;
                 scores.utterance = Some(Utterance {
                     start_s: clock_s(first + samples.start as u64),
                     end_s: clock_s(first + samples.end as u64),
@@ -420,138 +404,6 @@ impl Analyser {
             });
         }
     }
-
-    /// Hidden states of a piece of audio, at least 25 ms and at most a minute.
-    pub fn hidden(&mut self, signal: &Signal) -> Result<Hidden, ModelError> {
-        self.models.hear(Stretch {
-            samples: &signal.samples,
-            wide: &signal.wide,
-            fbank: fbank(&signal.samples).view(),
-        })
-    }
-
-    /// Scores all of a segment, 16 kHz mono, at least 25 ms and at most a minute: whoever cut it has chosen what counts, and
-    /// silence in it is scored, too.
-    pub fn segment(&mut self, signal: &Signal, heads: Heads) -> Result<Heard, ModelError> {
-        let hidden = self.hidden(signal)?;
-        self.heard(&hidden, &signal.samples, heads)
-    }
-
-    /// The same of the end of `signal`, heard as a stream brings it: second by second after what comes before, so that an encoder
-    /// that can stream goes on from there.
-    pub fn streamed(
-        &mut self,
-        signal: &Signal,
-        before: usize,
-        heads: Heads,
-    ) -> Result<Heard, ModelError> {
-        let (mut memory, second) = (Memory::default(), SAMPLE_RATE as usize);
-        let length = signal.len().saturating_sub(before);
-        let mut hidden = None;
-        for seconds in (0..=before / second).rev() {
-            let first = before - seconds * second;
-            let window = signal.cut(first..first + length);
-            let fbank = fbank(&window.samples);
-            let stretch = Stretch {
-                samples: &window.samples,
-                wide: &window.wide,
-                fbank: fbank.view(),
-            };
-            let moment = Moment {
-                run: 0,
-                first_sample: first as u64,
-            };
-            let memories = std::slice::from_mut(&mut memory);
-            let heard = self.models.hear_on(&[(stretch, moment, 0)], memories);
-            hidden = heard.into_iter().next();
-        }
-        let hidden = hidden.unwrap_or_else(|| self.hidden(signal))?;
-        self.heard(&hidden, &signal.samples[before.min(signal.len())..], heads)
-    }
-
-    /// What the heads say of hidden states, and of the samples that they were made of.
-    pub fn heard(
-        &mut self,
-        hidden: &Hidden,
-        samples: &[f32],
-        heads: Heads,
-    ) -> Result<Heard, ModelError> {
-        let mut heard = Heard::default();
-        if heads.speaker {
-            heard.embedding = Some(self.models.embed(hidden)?);
-        }
-        if heads.spoof {
-            if self.spectral.is_empty() {
-                self.spectral.push(SpectralView::new());
-            }
-            let view = self.spectral[0].compute(samples);
-            heard.genuine = Some(self.models.genuine(hidden, view.view())?);
-        }
-        if heads.sound {
-            heard.sounds = Some(self.models.sounds(hidden)?);
-        }
-        Ok(heard)
-    }
-
-    /// Scores a segment, 16 kHz mono, as a window of a stream: its newest utterance, or `None` without enough speech.
-    pub fn utterance(&mut self, signal: Signal) -> Result<Option<Utterance>, ModelError> {
-        let window = Window {
-            first_sample: 0,
-            fbank: fbank(&signal.samples),
-            new_samples: signal.len(),
-            signal,
-            captured: std::time::Instant::now(),
-            run: 0,
-        };
-        let scores = self.window(&window, false, &mut StreamMemory::default())?;
-        Ok(scores.utterance)
-    }
-
-    /// Which frames (20 ms) of a recording, 16 kHz mono, are speech:.
-    pub fn speech_frames(&mut self, samples: &[f32]) -> Result<Vec<bool>, ModelError> {
-        let mut frames = Vec::with_capacity(samples.len() / ENCODER_HOP);
-        // In pieces of whole frames: a recording may be hours long.
-        for piece in samples.chunks(500 * ENCODER_HOP) {
-            let features = fbank(piece);
-            let mut probabilities = match features.nrows() {
-                0 | 1 => Vec::new(),
-                _ => self.models.speech(features.view())?,
-            };
-            // The last window of a piece reaches over its end.
-            probabilities.resize(piece.len() / ENCODER_HOP, 0.0);
-            let threshold = self.speech_threshold;
-            frames.extend(probabilities.iter().map(|p| *p >= threshold));
-        }
-        Ok(frames)
-    }
-
-    /// Scores a whole recording, 16 kHz mono, cut into windows just as a stream is.
-    pub fn recording(
-        &mut self,
-        signal: &Signal,
-        window: &config::Window,
-    ) -> Result<Vec<Scores>, ModelError> {
-        let mut segmenter = Segmenter::new(window).wide(!signal.wide.is_empty());
-        let now = std::time::Instant::now();
-        let mut scores = Vec::new();
-        let second = SAMPLE_RATE as usize;
-        let mut ready = Vec::new();
-        let mut memory = StreamMemory::default();
-        // A second at a time: windows are scored and dropped as they come, however long the recording is.
-        for at in (0..signal.len()).step_by(second) {
-            let piece = signal.cut(at..at + second);
-            segmenter.push_wide(&piece.wide);
-            segmenter.push(&piece.samples, now, |window| ready.push(window));
-            for window in ready.drain(..) {
-                scores.push(self.window(&window, true, &mut memory)?);
-            }
-        }
-        segmenter.finish(now, |window| ready.push(window));
-        for window in ready {
-            scores.push(self.window(&window, true, &mut memory)?);
-        }
-        Ok(scores)
-    }
 }
 
 /// A window of which no model was asked yet.
@@ -579,6 +431,25 @@ fn fresh(frames: &Range<usize>, window: &Window) -> Range<usize> {
     let most = window.fbank.nrows() / 2;
     let end = frames.end.min(most);
     frames.start.max(old.div_ceil(ENCODER_HOP)).min(end)..end
+}
+
+/// What the new part of an utterance, frames of 20 ms, says of the stream and of the encoder.
+fn health(meter: &mut Meter, frames: &Range<usize>, window: &Window, hidden: &Hidden) -> Measured {
+    let new = fresh(frames, window);
+    let bands = bands(window.fbank.slice(s![2 * new.start..2 * new.end, ..]));
+    // On a GPU the states stay there: they are not fetched for this.
+    let states = match hidden.is_at_hand() && !new.is_empty() {
+        true => hidden
+            .span(frame_s(new.start)..frame_s(new.end))
+            .view()
+            .map(|states| meter.sketch(states, hidden.vectors_a_second())),
+        false => Ok(Vec::new()),
+    };
+    Measured {
+        is_stuck: false,
+        bands,
+        states: states.unwrap_or_default(),
+    }
 }
 
 fn utterance_of<'a>(work: &'a mut Work) -> Option<&'a mut Utterance> {

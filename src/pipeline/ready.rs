@@ -51,11 +51,18 @@ impl Ready {
             1 => 1,
             _ => (cores / workers).max(1),
         };
-        let mut analysers = vec![first.threads(threads).following_turns()];
+        let of_streams = |analyser: Analyser| {
+            let analyser = analyser.threads(threads).following_turns();
+            match judge.health {
+                Some(_) => analyser.watching(),
+                None => analyser,
+            }
+        };
+        let mut analysers = vec![of_streams(first)];
         while analysers.len() < workers {
             let execution = execution.clone();
             let next = Analyser::open(runtime, pack, execution, &config.window, wanted)?;
-            analysers.push(next.threads(threads).following_turns());
+            analysers.push(of_streams(next));
         }
         if device.is_gpu() {
             for analyser in &mut analysers {

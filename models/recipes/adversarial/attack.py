@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from ..common import torch_features
+from ..speaker import durations
 from .graph import Graph
 
 LENGTH = 48000
+ENROLLED = 9.0
 MARGIN = 0.85  # nats above even odds: the program's default decision accepts from there on
 PARITY = 1e-4
 
@@ -22,6 +24,11 @@ class Target:
         folder = Path(folder)
         self.manifest = tomllib.loads((folder / "pack.toml").read_text())
         self.encoder, self.speaker, self.spoof = (Graph(folder / f"{n}.onnx") for n in ("encoder", "speaker", "spoof"))
+        cohort = self.manifest["speaker"].get("cohort")
+        self.top, self.cohort = None, None
+        if cohort and "top" in cohort:
+            voices = torch.tensor(np.fromfile(folder / cohort["file"], "<f4").reshape(cohort["voices"], -1))
+            self.top, self.cohort = cohort["top"], F.normalize(voices, dim=1)
         self.check(folder)
 
     def check(self, folder):
@@ -47,8 +54,17 @@ class Target:
         return self.speaker(hidden=self.encoder(fbank=torch_features.fbank(x))["hidden"])["embedding"]
 
     def voice(self, x, person):
-        """Log-likelihood ratio of the person, [B]."""
-        return self.llr("speaker", (self.embed(x) * person).sum(1))
+        """Log-likelihood ratio of the person, [B], as the program computes it of 3 s against an enrolment of `ENROLLED` seconds."""
+        e, c = self.embed(x), self.manifest["speaker"]["calibration"]
+        score = (e * person).sum(1)
+        if self.cohort is not None:
+            in_deviations = lambda v: (score - (best := (v @ self.cohort.T).topk(self.top, 1).values).mean(1)) / best.std(1, correction=0)
+            score = 0.5 * (in_deviations(e) + in_deviations(person.expand_as(e)))
+        slope, offset = c["slope"], c["offset"]
+        if d := c.get("duration"):
+            q = float(np.clip(durations.quality(LENGTH / 16000, ENROLLED), d["least"], d["most"]))
+            slope, offset = slope + d["slope"] * q, offset + d["offset"] * q
+        return slope * score + offset
 
     def genuine(self, x):
         """Log-likelihood ratio of a genuine voice, [B]."""

@@ -25,7 +25,9 @@ def _pad(x, pads, value=None, mode="constant"):
     pads = [int(p) for p in pads]
     n = len(pads) // 2
     flat = [p for d in reversed(range(n)) for p in (pads[d], pads[n + d])]
-    return F.pad(x, flat, mode="constant" if mode == "constant" else "replicate" if mode == "edge" else mode, value=float(value or 0.0))
+    if mode == "edge":
+        return F.pad(x, flat[:4], mode="replicate")  # of more than two dimensions at once PyTorch repeats no edge, nor does the encoder
+    return F.pad(x, flat, mode=mode, value=float(value or 0.0))
 
 
 def _conv(x, w, b=None, *, dilations=None, group=1, kernel_shape=None, pads=None, strides=None):
@@ -35,6 +37,10 @@ def _conv(x, w, b=None, *, dilations=None, group=1, kernel_shape=None, pads=None
         x, pads = F.pad(x, [p for d in reversed(range(n)) for p in (pads[d], pads[n + d])]), [0] * 2 * n
     conv = F.conv1d if n == 1 else F.conv2d
     return conv(x, w, b, strides or 1, tuple(pads[:n]), dilations or 1, group)
+
+
+def _average_pool(x, *, kernel_shape, strides, pads=None, ceil_mode=0, count_include_pad=0):
+    return F.avg_pool2d(x, tuple(kernel_shape), tuple(strides), tuple(pads[: len(pads) // 2]) if pads else 0, bool(ceil_mode), bool(count_include_pad))
 
 
 def _gemm(a, b, c=None, *, alpha=1.0, beta=1.0, transA=0, transB=0):
@@ -100,7 +106,7 @@ def _divide(a, b):
 
 
 OPERATORS = {
-    "Abs": torch.abs, "Add": torch.add, "BatchNormalization": _batch_norm, "Cast": lambda x, to: x.to(_KINDS[to]),
+    "Abs": torch.abs, "Add": torch.add, "AveragePool": _average_pool, "BatchNormalization": _batch_norm, "Cast": lambda x, to: x.to(_KINDS[to]),
     "Clip": lambda x, low=None, high=None: torch.clamp(x, None if low is None else float(low), None if high is None else float(high)),
     "Concat": lambda *x, axis: torch.cat([v for v in x if v.numel()] or x[:1], axis), "Constant": lambda value: value, "ConstantOfShape": _filled, "Conv": _conv,
     "Div": _divide, "Equal": torch.eq, "Erf": torch.erf, "Exp": torch.exp, "Expand": _expand, "Gather": _gather, "Gemm": _gemm, "Greater": torch.gt,

@@ -52,13 +52,13 @@ pub fn run(args: &Args, mut config: Config, output: &Output) -> Result<Outcome, 
         )));
     }
     let wanted = Wanted::default();
-    let mut bench = Workbench::with(config, None, wanted)?;
+    let mut bench = Workbench::with(config, None, wanted)?.watching();
     let wanted = Wanted {
         spoof: bench.pack.has(Part::Spoof) && !args.rank_only,
         ..wanted
     };
     if wanted.spoof {
-        bench = Workbench::with(bench.config, None, wanted)?;
+        bench = Workbench::with(bench.config, None, wanted)?.watching();
     }
     let known = bench.pack.health();
     let mut rank = RankMe::new(SKETCH, SKETCHES);

@@ -86,9 +86,15 @@ def attacks(a):
     (a.out / "attacks.json").write_text(json.dumps({"steps": a.steps, "margin": MARGIN, **told}, indent=1) + "\n")
 
 
+def speaks(a, enrolled):
+    """Whether the program hears enough speech to enrol; also where nothing is to be enrolled. Who speaks too softly or in pieces is nobody's enrolment."""
+    command = [a.program, "--log-level", "error", "embed", str(enrolled), "--pack", a.pack, "--allow-unsigned"]
+    return not enrolled.exists() or subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+
+
 def asked(a, folder):
     """What `earwitness models baseline` says of each clip."""
-    files = sorted(folder.glob("*.wav"))
+    files = [f for f in sorted(folder.glob("*.wav")) if speaks(a, folder / "enrolled" / f.name)]
     command = [a.program, "--json", "--log-level", "error", "models", "baseline", "--pack", a.pack, "--allow-unsigned", *map(str, files)]
     if (folder / "enrolled").is_dir():
         command += ["--enrolled", *(str(folder / "enrolled" / f.name) for f in files)]

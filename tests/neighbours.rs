@@ -60,6 +60,13 @@ fn a_stranger_made_to_sound_like_somebody_is_asked_too() {
     };
     let found = hold(&example("speaker_30"));
     assert_eq!(found["suspicious"], true, "{found}");
+    // From standard input, which can be read only once, alike.
+    let piped = std::fs::File::open(example("speaker_30")).expect("an example");
+    let asked = ["--json", "verify", "allison", "--check-neighbours", "-"];
+    let ended = place
+        .start_with(&asked, piped.into(), &[])
+        .end(common::PATIENCE);
+    assert_eq!(ended.json()["neighbours"]["speaker"], found);
     let honest = hold(&enrolment);
     assert_eq!(
         (&honest["suspicious"], &honest["keep"]),

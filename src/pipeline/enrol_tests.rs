@@ -51,9 +51,13 @@ fn windows(captured: Instant) -> Vec<Window> {
     });
     let mut all = Vec::new();
     let samples: Vec<f32> = (0..96_000).map(|n| n as f32 / 96_000.0).collect();
-    segmenter.push(&samples, captured, |window| all.push(window));
+    for packet in samples.chunks(1_600) {
+        segmenter.push(packet, captured, |window| all.push(window));
+    }
     segmenter.restart(0);
-    segmenter.push(&samples, captured, |window| all.push(window));
+    for packet in samples.chunks(1_600) {
+        segmenter.push(packet, captured, |window| all.push(window));
+    }
     all
 }
 

@@ -209,6 +209,10 @@ fn a_person_is_enrolled_known_at_once_and_forgotten_at_once() {
     for line in ended.stderr.lines() {
         assert!(line.matches("0.").count() < 16, "{line}");
     }
+    assert!(
+        ended.stderr.contains(receipt["person"].as_str().unwrap()),
+        "the receipt is kept"
+    );
     let refused = ended.stderr.matches("command refused").count();
     assert!(refused >= 1, "{}", ended.stderr);
 }

@@ -457,7 +457,9 @@ impl Office {
             Ok(None) => return Word::Refused(format!("nobody of the name {name} is enrolled")),
             Err(error) => return Word::Refused(error.to_string()),
         };
-        tracing::info!(sittings = receipt.sittings(), "a person is forgotten");
+        // It exists nowhere else, and an answer may be lost on its way. It names nobody.
+        let text = serde_json::to_string(&receipt).unwrap_or_default();
+        tracing::info!(receipt = text, "a person is forgotten");
         if let Err(error) = self.make_known() {
             // The receipt exists nowhere else, and the person is gone: told all the same.
             tracing::error!("the store cannot be read anew, restart earwitness: {error}");

@@ -50,6 +50,7 @@ fn entities() -> BTreeSet<String> {
         node,
         sounds: vec!["dog".into()],
         vitals_s: 30,
+        client: Some("home-assistant".into()),
         verbs: Verb::ALL.to_vec(),
     };
     assert!(matches!(streams[0].source, Input::Mic { .. }));

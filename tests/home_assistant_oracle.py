@@ -9,6 +9,7 @@ mismatch is an exception.
 import asyncio
 import importlib
 import json
+import re
 import sys
 import tempfile
 
@@ -49,6 +50,9 @@ RENDERED = [
     ("lag", {"lag_ms": 312.0}, "312.0"),
     ("mute", {"muted": True}, "ON"),
     ("margin", {"speaker": {"margin": 0.85}}, "0.85"),
+    ("enrolment", {"phase": "listening", "name": "alice", "speech_s": 4.0}, "listening"),
+    ("enrolment_name", {"phase": "idle", "name": None}, ""),
+    ("enrolment_name", {"phase": "refused", "name": "alice"}, "alice"),
     ("speaker_event", EVENT | {"type": "speaker", "speaking": True, "verdict": "accept"}, "started"),
     ("speaker_event", EVENT | {"type": "speaker", "speaking": False, "verdict": "inconclusive"}, "stopped"),
     ("verification", EVENT | {"type": "speaker", "speaking": True, "verdict": "accept"}, "accept"),
@@ -103,6 +107,14 @@ async def check(announced, automations):
     margin = kitchen["components"]["margin"]
     command = json.loads(render(hass, margin["command_template"], value=1.25))
     assert command == {"stream": "kitchen", "speaker": {"margin": 1.25}}, command
+    name = kitchen["components"]["enrolment_name"]
+    command = json.loads(render(hass, name["command_template"], value="alice.b-2"))
+    assert command == {"stream": "kitchen", "name": "alice.b-2", "start": False}, command
+    assert re.fullmatch(name["pattern"], "alice.b-2") and re.fullmatch(name["pattern"], "")
+    assert not re.fullmatch(name["pattern"], 'a"b')
+    button = kitchen["components"]["enrol"]
+    assert json.loads(button["payload_press"]) == {"stream": "kitchen"}
+    assert button["command_topic"] == name["command_topic"] == "earwitness/home/from/home-assistant/command/enrol"
     for automation in automations:
         cv.SCRIPT_SCHEMA(automation["actions"])
         cv.CONDITIONS_SCHEMA(automation.get("conditions", []))
@@ -120,7 +132,7 @@ def main():
     kinds = ", ".join(f"{count} {platform}" for platform, count in sorted(platforms.items()))
     print(
         f"Home Assistant {__version__}: {len(announced)} devices, {entities} entities accepted ({kinds}), "
-        f"{len(RENDERED) + 4} templates rendered as meant, {len(automations)} automations valid"
+        f"{len(RENDERED) + 5} templates rendered as meant, {len(automations)} automations valid"
     )
 
 

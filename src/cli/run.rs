@@ -115,7 +115,12 @@ enum Ending {
 fn bus(config: &Config, pack: &Pack, ready: &Ready) -> Result<Bus, Failure> {
     let mut bus = Bus::new();
     if let Some(mqtt) = &config.mqtt {
-        let household = Household::new(config, mqtt, pack.sound_classes(), ready.controls());
+        let mut household = Household::new(config, mqtt, pack.sound_classes(), ready.controls());
+        if let Some(desk) = ready.desk()
+            && let Some(news) = desk.news()
+        {
+            household = household.with_people(desk, news);
+        }
         let info = workbench::info(pack, ready);
         let sink = MqttSink::new(mqtt, &config.node, &info)?.with(household)?;
         bus.add("mqtt", QUEUE, sink)

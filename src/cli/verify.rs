@@ -80,8 +80,10 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let mut bench = Workbench::open(&args.analysis)?;
     let opened = started.spent();
     let store = &bench.config.speaker.store;
-    let people =
-        crate::pipeline::candidates(SpeakerStore::load(&bench.config.speaker)?, &bench.pack);
+    let people = crate::pipeline::candidates(
+        SpeakerStore::load(&bench.config.speaker)?,
+        bench.pack.hash(),
+    );
     let person = people.into_iter().find(|c| c.name == args.name).with_context(|| {
         format!(
             "expected \"{0}\" among the enrolled in {1}, found nobody of that name; run: earwitness enroll {0} FILE…",

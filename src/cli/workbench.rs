@@ -6,8 +6,6 @@ use crate::audio::{self, Signal};
 use crate::config::Config;
 use crate::model::{Pack, Runtime, Wanted};
 use crate::pipeline::{Analyser, Ready, Shape};
-use crate::publish::time;
-use crate::store::{Note, Sitting, expiry};
 use crate::task::recording::Evidence;
 use crate::task::timeline::{Glance, Prices, Segment, timeline};
 use crate::task::{Policy, Scores};
@@ -127,21 +125,6 @@ impl Workbench {
                 )))
             }
         }
-    }
-}
-
-/// What the store keeps of a sitting.
-pub fn sitting(config: &Config, pack: &Pack, evidence: &Evidence, embedding: Vec<f32>) -> Sitting {
-    Sitting {
-        embedding: embedding.into(),
-        pack_hash: pack.hash().to_owned(),
-        note: Note {
-            created: time::now(),
-            windows: u32::try_from(evidence.windows).unwrap_or(u32::MAX),
-            speech_s: evidence.speech_s,
-            expires: config.speaker.keep_days.map(expiry),
-            ..Note::default()
-        },
     }
 }
 

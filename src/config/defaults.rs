@@ -146,7 +146,7 @@ impl Default for Mqtt {
 impl Default for Commands {
     fn default() -> Self {
         Self {
-            allow: Verb::ALL.to_vec(),
+            allow: Verb::ANYBODY_S.to_vec(),
             clients: BTreeMap::new(),
             per_minute: 60,
         }
@@ -158,6 +158,7 @@ impl Default for HomeAssistant {
         Self {
             enabled: true,
             prefix: "homeassistant".into(),
+            client: None,
         }
     }
 }

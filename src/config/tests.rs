@@ -342,12 +342,34 @@ fn mqtt_keys_that_go_together() {
             "outbox = 'speakers.redb'",
             "2:10: `mqtt.outbox`: is the same file as speaker.store; expected one of its own",
         ),
+        // Who is enrolled decides whom a door opens for.
+        (
+            "commands.allow = ['mute', 'enrol']",
+            "2:18: `mqtt.commands.allow`: `enrol` is not for anybody: expected it under [mqtt.commands.clients], for a client that the broker knows",
+        ),
+        (
+            "[home_assistant]\nclient = 'ha'",
+            "3:10: `home_assistant.client`: expected a client that [mqtt.commands.clients] lists the verbs of, found `ha`",
+        ),
     ] {
         assert_eq!(
             shown(&format!("[mqtt]\n{keys}\n")),
             format!("dir/ew.toml:{expected}")
         );
     }
+}
+
+#[test]
+fn people_are_enrolled_and_forgotten_by_named_clients_only_and_by_none_at_first() {
+    let read = |text| read(text).expect("valid");
+    let config = read(
+        "[mqtt]\ncommands.clients = { admin = ['enrol', 'forget'] }\n[home_assistant]\nclient = 'admin'\n",
+    );
+    let commands = config.mqtt.unwrap().commands;
+    for verb in [Verb::Enrol, Verb::Forget] {
+        assert!(!commands.allow.contains(&verb) && commands.clients["admin"].contains(&verb));
+    }
+    assert!(read("[mqtt]\n").mqtt.unwrap().commands.clients.is_empty());
 }
 
 #[test]

@@ -430,7 +430,8 @@ pub struct Mqtt {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Commands {
-    /// Verbs (`mute`, `unmute`, `set`, `verify`) that anybody may use who may publish to `<prefix>/<node>/command/…`.
+    /// Verbs (`mute`, `unmute`, `set`, `verify`) that anybody may use who may publish to `<prefix>/<node>/command/…`; `enrol`
+    /// and `forget` are for named clients only.
     pub allow: Vec<Verb>,
     /// Verbs for those who publish to `<prefix>/<node>/from/<client>/command/…`, by client:
     /// `clients = { panel = ["verify"] }`.
@@ -452,6 +453,10 @@ pub enum Verb {
     Set,
     /// Tell what stands.
     Verify,
+    /// Enrol a person from a stream.
+    Enrol,
+    /// Forget an enrolled person.
+    Forget,
 }
 
 /// Home Assistant's discovery over MQTT.
@@ -462,6 +467,9 @@ pub struct HomeAssistant {
     pub enabled: bool,
     /// Home Assistant's own discovery prefix.
     pub prefix: String,
+    /// The client of `mqtt.commands.clients` as which Home Assistant gives its commands; absent: like anybody. Needed to enrol
+    /// from there.
+    pub client: Option<String>,
 }
 
 /// Events as JSON lines.

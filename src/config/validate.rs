@@ -70,6 +70,15 @@ pub(super) fn problems(config: &Config, positions: &Positions) -> Vec<Problem> {
         );
     }
     check.topic_levels("home_assistant.prefix", &config.home_assistant.prefix);
+    if let Some(client) = &config.home_assistant.client {
+        let clients = config.mqtt.as_ref().map(|mqtt| &mqtt.commands.clients);
+        if !clients.is_some_and(|clients| clients.contains_key(client)) {
+            check.fail(
+                "home_assistant.client",
+                format!("expected a client that [mqtt.commands.clients] lists the verbs of, found `{client}`"),
+            );
+        }
+    }
     if let Some(jsonl) = &config.jsonl {
         check.filled("jsonl.path", jsonl.path.as_os_str().is_empty());
     }
@@ -107,7 +116,17 @@ impl Decision {
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 4] = [Self::Mute, Self::Unmute, Self::Set, Self::Verify];
+    pub const ALL: [Self; 6] = [
+        Self::Mute,
+        Self::Unmute,
+        Self::Set,
+        Self::Verify,
+        Self::Enrol,
+        Self::Forget,
+    ];
+    /// Those that anybody may be allowed. Who is enrolled decides whom a door opens for: that takes a named client, whom the
+    /// broker's access list vouches for.
+    pub const ANYBODY_S: [Self; 4] = [Self::Mute, Self::Unmute, Self::Set, Self::Verify];
 
     /// Its name, the last level of its topic.
     pub fn name(self) -> &'static str {
@@ -116,6 +135,8 @@ impl Verb {
             Self::Unmute => "unmute",
             Self::Set => "set",
             Self::Verify => "verify",
+            Self::Enrol => "enrol",
+            Self::Forget => "forget",
         }
     }
 }
@@ -468,6 +489,14 @@ impl Check<'_> {
         self.integer("mqtt.commands.per_minute", often, 0..=6000);
         for client in mqtt.commands.clients.keys() {
             self.identifier("mqtt.commands.clients", client);
+        }
+        let is_for_named = |verb: &&Verb| !Verb::ANYBODY_S.contains(verb);
+        if let Some(verb) = mqtt.commands.allow.iter().find(is_for_named) {
+            let verb = verb.name();
+            self.fail(
+                "mqtt.commands.allow",
+                format!("`{verb}` is not for anybody: expected it under [mqtt.commands.clients], for a client that the broker knows"),
+            );
         }
     }
 

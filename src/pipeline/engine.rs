@@ -14,9 +14,11 @@ use crate::publish::{Body, Bus, Event, EventId, SCHEMA, time};
 use crate::task::{Judge, Policy, Scores, StreamDecider};
 
 use super::analyser::{Analyser, Asked, clock_s};
+use super::enrol::Desk;
 use super::memory::StreamMemory;
 use super::queue::{Batching, Job, Mark, Queue};
 use super::segmenter::Window;
+use super::standing::Standing;
 
 /// What the engine has done, over all streams. Read while it runs.
 #[derive(Debug, Default)]
@@ -47,8 +49,10 @@ impl Counters {
 
 /// By what is decided.
 pub struct Rules {
-    /// As configured, for all streams.
-    pub judge: Arc<Judge>,
+    /// For all streams.
+    pub judge: Arc<Standing>,
+    /// Where people are enrolled.
+    pub desk: Arc<Desk>,
     /// What was changed of it since, for each.
     pub controls: Arc<Controls>,
 }
@@ -72,7 +76,11 @@ impl Engine {
         batching: Batching,
         bus: Arc<Bus>,
     ) -> std::io::Result<Self> {
-        let Rules { judge, controls } = rules;
+        let Rules {
+            judge,
+            desk,
+            controls,
+        } = rules;
         let counters = Arc::new(Counters::default());
         let queue = Arc::new(Queue::new(places));
         let batching = Batching {
@@ -90,6 +98,7 @@ impl Engine {
                 memories: memories.clone(),
                 analyser,
                 judge: judge.clone(),
+                desk: desk.clone(),
                 bus: bus.clone(),
                 counters: counters.clone(),
                 controls: controls.clone(),
@@ -157,7 +166,8 @@ struct Lane {
     decider: StreamDecider,
     /// Where the stream is, seconds on its clock.
     position_s: f64,
-    /// What the decider decides by: who speaks, whether the voice is real.
+    /// What the decider decides by: people and what all streams share; who speaks, whether the voice is real.
+    judge: Arc<Judge>,
     policies: (Policy, Policy),
     /// The last word on who speaks and on whether the voice is real.
     standing: [Option<Body>; 2],
@@ -171,7 +181,8 @@ struct Worker {
     /// What the encoder remembers of each stream.
     memories: Arc<[Mutex<StreamMemory>]>,
     analyser: Analyser,
-    judge: Arc<Judge>,
+    judge: Arc<Standing>,
+    desk: Arc<Desk>,
     bus: Arc<Bus>,
     counters: Arc<Counters>,
     controls: Arc<Controls>,
@@ -246,6 +257,8 @@ impl Worker {
                 return;
             }
         };
+        self.desk
+            .window(stream, window, &scores, &mut self.analyser);
         let heard = scores.sounds.is_some() || !scores.probes.is_empty();
         let encoded = heard || scores.utterance.is_some();
         self.counters.windows.fetch_add(1, Ordering::Relaxed);
@@ -310,17 +323,19 @@ impl Worker {
     }
 
     fn lane_from(&self, stream: usize, epoch: u64) -> Lane {
+        let judge = self.judge.now();
         Lane {
             epoch,
             sequence: 0,
-            decider: StreamDecider::new(self.judge.clone(), self.streams[stream].sound),
+            decider: StreamDecider::new(judge.clone(), self.streams[stream].sound),
             position_s: 0.0,
-            policies: (self.judge.speaker, self.judge.spoof),
+            policies: (judge.speaker, judge.spoof),
+            judge,
             standing: [None, None],
         }
     }
 
-    /// Decides by what the stream is set to now. A decider keeps nothing of an utterance over such a change: what it
+    /// Decides by what the stream is set to now, and about the people who are enrolled now. A decider keeps nothing of an utterance over such a change: what it
     /// had gathered was weighed by other rules.
     fn heed_controls(&self, stream: usize, lane: &mut Lane) {
         let Some(settings) = self.controls.of(stream) else {
@@ -330,15 +345,16 @@ impl Worker {
             Policy::sequential(&settings.speaker),
             Policy::new(&settings.spoof),
         );
-        if policies != lane.policies {
+        let judge = self.judge.now();
+        if policies != lane.policies || !Arc::ptr_eq(&judge, &lane.judge) {
             lane.policies = policies;
-            let judge = Judge {
+            lane.decider.judge_by(Arc::new(Judge {
                 speaker: policies.0,
                 spoof: policies.1,
-                fusion: self.judge.fusion.under(&policies.0, &policies.1),
-                ..(*self.judge).clone()
-            };
-            lane.decider = StreamDecider::new(Arc::new(judge), self.streams[stream].sound);
+                fusion: judge.fusion.under(&policies.0, &policies.1),
+                ..(*judge).clone()
+            }));
+            lane.judge = judge;
         }
     }
 
@@ -450,7 +466,7 @@ mod tests {
             ..Config::default()
         };
         config.speaker.store = scratch.path().join("nobody");
-        let judge = Arc::new(super::super::judge(&config, &pack).unwrap());
+        let judge = Arc::new(Standing::new(super::super::judge(&config, &pack).unwrap()));
         let events = Arc::new(Mutex::new(Vec::new()));
         let mut bus = Bus::new();
         bus.add("kept", 1_000, Kept(events.clone())).unwrap();
@@ -463,7 +479,12 @@ mod tests {
         let analysers = vec![analyser];
         let streams = &config.streams;
         let controls = Arc::new(Controls::new(&config));
-        let rules = Rules { judge, controls };
+        let desk = Arc::new(Desk::new(3));
+        let rules = Rules {
+            judge,
+            desk,
+            controls,
+        };
         let engine =
             Engine::start("n", streams, analysers, rules, 9, batching, bus.clone()).unwrap();
         for stream in 0..3 {

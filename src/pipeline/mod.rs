@@ -4,10 +4,12 @@
 mod analyser;
 mod curve;
 mod engine;
+mod enrol;
 mod memory;
 mod queue;
 mod ready;
 mod segmenter;
+mod standing;
 mod stream;
 mod warm_up;
 
@@ -21,6 +23,7 @@ use crate::config::{self, Config};
 use crate::model::{Device, ModelError, Pack, Part};
 use crate::publish::Bus;
 use crate::store::{Enrolment, SpeakerStore, StoreError, Unusable};
+use crate::task::enrol::Gate;
 use crate::task::health::HealthPolicy;
 use crate::task::sound::SoundPolicy;
 use crate::task::speaker::{Candidate, Matcher, Scoring};
@@ -29,15 +32,18 @@ use crate::task::{Fusion, Judge, Policy, Probe};
 pub use analyser::{Analyser, Asked, Heads, Heard};
 pub use curve::Shape;
 pub use engine::Counters;
+pub use enrol::{Desk, sitting};
 pub use memory::StreamMemory;
 pub use ready::Ready;
 pub use segmenter::{Segmenter, Window};
+pub use standing::Standing;
 pub use warm_up::{Warm, warm_up};
 
 /// A running daemon's analysis: one thread a stream, one worker an inference thread.
 pub struct Pipeline {
     streams: Vec<JoinHandle<bool>>,
     engine: engine::Engine,
+    registrar: Option<enrol::Registrar>,
     stop: Arc<AtomicBool>,
     device: Device,
 }
@@ -64,14 +70,14 @@ pub enum PipelineError {
     Thread(#[from] std::io::Error),
 }
 
-/// What people are enrolled for this pack; those of whom there is nothing that it can be compared with are left out, with a
+/// What people are enrolled for the pack of this hash; those of whom there is nothing that it can be compared with are left out, with a
 /// warning.
-pub fn candidates(enrolments: Vec<Enrolment>, pack: &Pack) -> Vec<Candidate> {
+pub fn candidates(enrolments: Vec<Enrolment>, pack_hash: &str) -> Vec<Candidate> {
     let now = SystemTime::now();
-    let candidate = |e: Enrolment| match e.template(pack.hash(), now) {
+    let candidate = |e: Enrolment| match e.template(pack_hash, now) {
         Ok(template) => Some(Candidate {
             embedding: template.to_vec(),
-            speech_s: e.speech_s(pack.hash(), now),
+            speech_s: e.speech_s(pack_hash, now),
             name: e.name,
         }),
         Err(Unusable::OtherPack) => {
@@ -94,7 +100,7 @@ pub fn candidates(enrolments: Vec<Enrolment>, pack: &Pack) -> Vec<Candidate> {
 
 /// The decisions that a configuration, a pack and the enrolled people imply, on a stream.
 pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, PipelineError> {
-    let people = candidates(SpeakerStore::load(&config.speaker)?, pack);
+    let people = candidates(SpeakerStore::load(&config.speaker)?, pack.hash());
     // Without the head nobody is known and nothing is scored.
     let scoring = match pack.has(Part::Speaker) {
         true => Scoring::of(pack)?,
@@ -175,13 +181,30 @@ impl Pipeline {
             &config.streams,
             ready.analysers,
             engine::Rules {
-                judge: ready.judge,
+                judge: ready.judge.clone(),
+                desk: ready.desk.clone(),
                 controls: ready.controls.clone(),
             },
             config.window.queue,
             ready.batching,
             bus,
         )?;
+        let registrar = match ready.takes_people {
+            true => {
+                let spoof = Policy::new(&config.spoof.decision);
+                let gate = Gate::new(pack, config.window.hop_s, spoof)?;
+                let (desk, judge) = (ready.desk.clone(), ready.judge.clone());
+                let hash = pack.hash();
+                Some(enrol::Registrar::start(
+                    desk,
+                    judge,
+                    &config.speaker,
+                    hash,
+                    gate,
+                )?)
+            }
+            false => None,
+        };
         let stop = Arc::new(AtomicBool::new(false));
         let mut streams = Vec::new();
         for (index, (stream, source)) in sources.into_iter().enumerate() {
@@ -209,6 +232,7 @@ impl Pipeline {
         Ok(Self {
             streams,
             engine,
+            registrar,
             stop,
             device,
         })
@@ -252,6 +276,9 @@ impl Pipeline {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.engine.stop(deadline);
+        if let Some(registrar) = self.registrar {
+            registrar.stop();
+        }
         let mut failed = 0;
         for stream in self.streams {
             match stream.join() {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, Precision};
+use crate::config::{Config, Precision, Verb};
 use crate::model::{Device, Execution, Pack, Part, Runtime, Wanted};
 use crate::publish::control::Controls;
-use crate::task::Judge;
 
 use super::analyser::Analyser;
+use super::enrol::Desk;
 use super::queue::Batching;
+use super::standing::Standing;
 use super::{PipelineError, judge, warm_up};
 
 /// Windows that run together on a GPU unless the configuration says otherwise. One a run is best on a CPU.
@@ -20,7 +21,10 @@ const GPU_WORKERS: usize = 2;
 /// Models that are open, proven and warm.
 pub struct Ready {
     pub(super) analysers: Vec<Analyser>,
-    pub(super) judge: Arc<Judge>,
+    pub(super) judge: Arc<Standing>,
+    pub(super) desk: Arc<Desk>,
+    /// Whether people may be enrolled and forgotten while the daemon runs.
+    pub(super) takes_people: bool,
     pub(super) batching: Batching,
     pub(super) controls: Arc<Controls>,
     device: Device,
@@ -31,7 +35,7 @@ impl Ready {
     /// Opens the models that a configuration implies, once a worker. What `models.provider = "auto"` means is settled by the
     /// first worker; the others take the same or fail.
     pub fn open(config: &Config, runtime: &Runtime, pack: &Pack) -> Result<Self, PipelineError> {
-        let judge = Arc::new(judge(config, pack)?);
+        let judge = judge(config, pack)?;
         let wanted = Wanted {
             spoof: config.spoof.enabled,
             sound: judge.sound.is_some() && config.streams.iter().any(|s| s.sound),
@@ -78,7 +82,9 @@ impl Ready {
         }
         Ok(Self {
             analysers,
-            judge,
+            judge: Arc::new(Standing::new(judge)),
+            desk: Arc::new(Desk::new(config.streams.len())),
+            takes_people: pack.has(Part::Speaker) && takes_people(config),
             batching,
             controls: Arc::new(Controls::new(config)),
             device,
@@ -91,6 +97,11 @@ impl Ready {
         self.controls.clone()
     }
 
+    /// Where people are enrolled and forgotten while the pipeline runs; nowhere unless a command may do so.
+    pub fn desk(&self) -> Option<Arc<Desk>> {
+        self.takes_people.then(|| self.desk.clone())
+    }
+
     /// Where the models really run.
     pub fn device(&self) -> Device {
         self.device
@@ -100,6 +111,14 @@ impl Ready {
     pub fn refused(&self) -> &[String] {
         &self.refused
     }
+}
+
+fn takes_people(config: &Config) -> bool {
+    let Some(mqtt) = &config.mqtt else {
+        return false;
+    };
+    let mut verbs = mqtt.commands.clients.values().flatten();
+    verbs.any(|verb| matches!(verb, Verb::Enrol | Verb::Forget))
 }
 
 fn workers(config: &Config, device: Device, cores: usize) -> usize {

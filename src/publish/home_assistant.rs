@@ -7,6 +7,7 @@
 
 use serde_json::{Value, json};
 
+use super::enrolment::Phase;
 use super::event::{SourceState, Verdict};
 use super::mqtt::{TopicError, Topics};
 use crate::config::{self, Verb};
@@ -22,7 +23,9 @@ pub struct Home {
     pub sounds: Vec<String>,
     /// Seconds between two signs of life of each stream.
     pub vitals_s: u64,
-    /// Verbs that anybody may use; a button that would be refused is not shown.
+    /// The client as which Home Assistant gives its commands; absent: as anybody.
+    pub client: Option<String>,
+    /// Verbs that it may use; a button that would be refused is not shown.
     pub verbs: Vec<Verb>,
 }
 
@@ -271,6 +274,9 @@ fn device(home: &Home, topics: &Topics, stream: &str, sound: bool) -> Result<Val
         ("mute", "switch"),
         ("verify", "button"),
         ("margin", "number"),
+        ("enrolment", "sensor"),
+        ("enrolment_name", "text"),
+        ("enrol", "button"),
     ] {
         components[key] = json!({ "platform": platform });
     }
@@ -287,6 +293,7 @@ fn device(home: &Home, topics: &Topics, stream: &str, sound: bool) -> Result<Val
         });
     }
     let may = |verb| home.verbs.contains(&verb);
+    let topic = |verb: Verb| topics.command_as(home.client.as_deref(), verb.name());
     let command = |fields: Value| {
         let mut payload = json!({ "stream": stream });
         if let (Some(all), Value::Object(more)) = (payload.as_object_mut(), fields) {
@@ -302,7 +309,7 @@ fn device(home: &Home, topics: &Topics, stream: &str, sound: bool) -> Result<Val
             "name": "Mute",
             "icon": "mdi:microphone-off",
             "entity_category": "config",
-            "command_topic": topics.command(Verb::Mute.name()),
+            "command_topic": topic(Verb::Mute)?,
             "payload_on": command(json!({ "muted": true })),
             "payload_off": command(json!({ "muted": false })),
             "state_topic": settings,
@@ -319,7 +326,7 @@ fn device(home: &Home, topics: &Topics, stream: &str, sound: bool) -> Result<Val
             "default_entity_id": entity("button", "verify"),
             "name": "Verify now",
             "icon": "mdi:account-search",
-            "command_topic": topics.command(Verb::Verify.name()),
+            "command_topic": topic(Verb::Verify)?,
             "payload_press": command(json!({})),
         });
     }
@@ -335,12 +342,55 @@ fn device(home: &Home, topics: &Topics, stream: &str, sound: bool) -> Result<Val
             "max": 10,
             "step": 0.05,
             "mode": "box",
-            "command_topic": topics.command(Verb::Set.name()),
+            "command_topic": topic(Verb::Set)?,
             "command_template": command(json!({ "speaker": { "margin": "{{ value }}" } }))
                 .replace("\"{{ value }}\"", "{{ value }}"),
             "state_topic": settings,
             "value_template": "{{ value_json.speaker.margin }}",
             "availability": daemon_only,
+        });
+    }
+    if may(Verb::Enrol) {
+        let enrolment = topics.enrolment(stream)?;
+        components["enrolment"] = json!({
+            "platform": "sensor",
+            "unique_id": unique("enrolment"),
+            "default_entity_id": entity("sensor", "enrolment"),
+            "name": "Enrolment",
+            "icon": "mdi:account-plus-outline",
+            "device_class": "enum",
+            "options": phases(),
+            "state_topic": enrolment,
+            "value_template": "{{ value_json.phase }}",
+            "json_attributes_topic": enrolment,
+            "availability": daemon_only,
+        });
+        // Home Assistant gives a button no value: the name is kept here until it is pressed.
+        components["enrolment_name"] = json!({
+            "platform": "text",
+            "unique_id": unique("enrolment_name"),
+            "default_entity_id": entity("text", "enrolment_name"),
+            "name": "Name to enrol",
+            "icon": "mdi:rename",
+            "entity_category": "config",
+            "min": 0,
+            "max": 64,
+            "pattern": "^[A-Za-z0-9_.\\-]*$",
+            "command_topic": topic(Verb::Enrol)?,
+            "command_template": command(json!({ "start": false, "name": "{{ value }}" })),
+            "state_topic": enrolment,
+            "value_template": "{{ value_json.name or '' }}",
+            "availability": daemon_only,
+        });
+        components["enrol"] = json!({
+            "platform": "button",
+            "unique_id": unique("enrol"),
+            "default_entity_id": entity("button", "enrol"),
+            "name": "Start enrolment",
+            "icon": "mdi:account-plus",
+            "entity_category": "config",
+            "command_topic": topic(Verb::Enrol)?,
+            "payload_press": command(json!({})),
         });
     }
     Ok(json!({
@@ -397,6 +447,17 @@ fn kind_name(value: impl serde::Serialize) -> String {
     let name = serde_json::to_value(value).ok();
     name.and_then(|v| v.as_str().map(str::to_owned))
         .unwrap_or_default()
+}
+
+fn phases() -> Vec<String> {
+    [
+        Phase::Idle,
+        Phase::Listening,
+        Phase::Enrolled,
+        Phase::Refused,
+    ]
+    .map(kind_name)
+    .to_vec()
 }
 
 fn verdicts() -> Vec<String> {

@@ -9,6 +9,7 @@ pub(crate) fn home() -> Home {
         streams: vec![("kitchen".into(), true), ("node".into(), false)],
         sounds: vec!["music".into(), "dog_bark".into()],
         vitals_s: 30,
+        client: Some("home-assistant".into()),
         verbs: Verb::ALL.to_vec(),
     }
 }
@@ -25,6 +26,7 @@ fn required(platform: &str) -> &'static [&'static str] {
         "event" => &["state_topic", "value_template", "event_types"],
         "switch" => &["command_topic", "state_topic", "payload_on", "payload_off"],
         "button" => &["command_topic", "payload_press"],
+        "text" => &["command_topic", "command_template", "state_topic", "max"],
         "number" => &["command_topic", "command_template", "min", "max", "step"],
         other => panic!("unexpected platform {other}"),
     }
@@ -147,7 +149,7 @@ fn what_would_be_refused_is_not_shown() {
     let all = all(&home);
     let components = &all[1].1["components"];
     assert!(!is_removed(&components["verify"]));
-    for entity in ["mute", "margin"] {
+    for entity in ["mute", "margin", "enrolment", "enrolment_name", "enrol"] {
         assert!(is_removed(&components[entity]), "{entity}");
     }
 }

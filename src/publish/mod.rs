@@ -5,6 +5,7 @@
 pub mod broker;
 mod bus;
 pub mod control;
+pub mod enrolment;
 mod event;
 pub mod home_assistant;
 mod jsonl;

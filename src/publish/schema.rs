@@ -4,6 +4,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
 
 use super::control::StreamSettings;
+use super::enrolment::StreamEnrolment;
 use super::event::Event;
 use super::state::StreamState;
 use super::vitals::{NodeVitals, StreamVitals};
@@ -31,6 +32,11 @@ pub fn node_vitals() -> Value {
 /// Draft 2020-12 schema of [`StreamSettings`].
 pub fn settings() -> Value {
     of::<StreamSettings>("settings")
+}
+
+/// Draft 2020-12 schema of [`StreamEnrolment`].
+pub fn enrolment() -> Value {
+    of::<StreamEnrolment>("enrolment")
 }
 
 /// The schema of what serde writes (not of what it would also read): consumers can count on each required field.
@@ -72,6 +78,7 @@ mod tests {
             ("stream-vitals.json", stream_vitals()),
             ("node-vitals.json", node_vitals()),
             ("settings.json", settings()),
+            ("enrolment.json", enrolment()),
         ] {
             assert_eq!(
                 committed(name, &generated),

@@ -11,7 +11,7 @@ use crate::publish::time;
 /// Longest embedding that any pack may have.
 pub(super) const MAX_DIM: usize = 4096;
 /// Longest text that a note may hold, in bytes.
-const MAX_TEXT: usize = 1000;
+pub const MAX_TEXT: usize = 1000;
 
 /// An enrolled person.
 #[derive(Debug, Clone, PartialEq)]

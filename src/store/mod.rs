@@ -16,7 +16,7 @@ mod secret;
 mod speakers;
 mod transform;
 
-pub use enrolment::{Enrolment, InvalidEnrolment, Note, Sitting, Unusable};
+pub use enrolment::{Enrolment, InvalidEnrolment, MAX_TEXT, Note, Sitting, Unusable};
 pub use error::StoreError;
 pub use keys::{KeyError, passphrase_of};
 pub use parcel::{MAX_PARCEL, ParcelError};

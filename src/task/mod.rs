@@ -2,6 +2,7 @@
 //! voice is real, smoothing over time and state changes, and whether all that is in order. No inference and no sockets live here.
 
 pub mod decision;
+pub mod enrol;
 mod fusion;
 pub mod health;
 mod probe;

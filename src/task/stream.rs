@@ -133,6 +133,14 @@ impl StreamDecider {
         }
     }
 
+    /// Decides by this from the next window on. What was gathered of an utterance was weighed by other rules and is forgotten;
+    /// sounds and health go on, or what is on would never be told to have ended.
+    pub fn judge_by(&mut self, judge: Arc<Judge>) {
+        self.speaker.restart(judge.speaker);
+        self.spoof = SpoofTracker::new(judge.spoof);
+        self.judge = judge;
+    }
+
     /// Takes the next window. The first body is the window itself, what changed follows.
     pub fn window(&mut self, scores: &Scores) -> Vec<Body> {
         let mut window = WindowFindings::default();
@@ -359,6 +367,41 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[test]
+    fn what_was_told_by_other_rules_ends_all_the_same() {
+        let mut decider = decider();
+        let music = |end_s, utterance| Scores {
+            sounds: Some(Sounds {
+                probabilities: vec![0.9, 0.2],
+            }),
+            ..scores(end_s, utterance)
+        };
+        let ann = Some((&[1.0, 0.0][..], 4.0));
+        decider.window(&music(3.0, ann));
+        decider.window(&music(4.0, ann));
+        // Somebody else is enrolled meanwhile, and ann falls silent.
+        let judge = Arc::new((*decider.judge).clone());
+        decider.judge_by(judge);
+        let mut bodies = decider.window(&scores(7.0, None));
+        bodies.extend(decider.window(&scores(8.0, None)));
+        let stopped = |b: &Body| {
+            matches!(
+                b,
+                Body::Speaker {
+                    speaking: false,
+                    ..
+                }
+            )
+        };
+        let faded = |b: &Body| matches!(b, Body::Sound { on: false, .. });
+        assert_eq!(
+            bodies.iter().filter(|b| stopped(b)).count(),
+            1,
+            "{bodies:?}"
+        );
+        assert_eq!(bodies.iter().filter(|b| faded(b)).count(), 1, "{bodies:?}");
     }
 
     #[test]

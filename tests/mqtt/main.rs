@@ -4,6 +4,7 @@
 mod common;
 mod delivery;
 mod durable;
+mod hermes;
 mod household;
 mod proxy;
 mod security;

@@ -204,7 +204,7 @@ fn a_probe_of_nobody_says_so() {
 }
 
 /// An authority `name`.pem with a certificate for 127.0.0.1 that it signed, and keys.
-fn authority(dir: &Path, name: &str) {
+pub fn authority(dir: &Path, name: &str) {
     let openssl = Path::new("openssl");
     let file = |suffix: &str| {
         dir.join(format!("{name}{suffix}"))

@@ -192,7 +192,7 @@ fn enrol(
             .embedding
             .clone()
             .with_context(|| format!("no speech in the clips of {name}"))?;
-        let sitting = workbench::sitting(config, pack, &evidence, embedding);
+        let sitting = crate::pipeline::sitting(&config.speaker, pack.hash(), &evidence, embedding);
         store.add(name, sitting, true)?;
     }
     Ok(scene.enrol.keys().cloned().collect())

@@ -8,11 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::people::{self, Wish};
 use super::topic::Topics;
 use super::wire::Incoming;
 use crate::config::{self, Decision, Verb};
 use crate::publish::SCHEMA;
 use crate::publish::control::Settings;
+use crate::publish::enrolment::Progress;
 
 /// Longest payload of a command, bytes.
 pub const MAX_PAYLOAD: usize = 4096;
@@ -30,6 +32,8 @@ pub struct Command {
     pub muted: bool,
     /// `set`: what changes.
     pub set: Set,
+    /// `enrol` and `forget`: what is asked for.
+    pub wish: Option<Wish>,
 }
 
 /// What `set` changes; what is absent stays.
@@ -60,7 +64,7 @@ pub struct Change {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Payload {
-    /// Which stream.
+    /// Which stream; `forget` needs none.
     pub stream: String,
     /// Comes back in the answer, at most 256 bytes.
     pub id: Option<String>,
@@ -72,6 +76,22 @@ pub struct Payload {
     pub speaker: Option<Change>,
     /// `set` only.
     pub spoof: Option<Change>,
+    /// `enrol`: whom; absent: the name that was kept before. `forget`: whom.
+    pub name: Option<String>,
+    /// `enrol`: false only keeps the name for an `enrol` without one.
+    pub start: Option<bool>,
+    /// `enrol`: seconds of speech, 3 to 120; absent: 20.
+    pub seconds: Option<f64>,
+    /// `enrol`: seconds that they may take, 10 to 600; absent: 120, or three times as many as of speech.
+    pub within_s: Option<u64>,
+    /// `enrol`: what it was recorded with; absent: the stream's name.
+    pub label: Option<String>,
+    /// `enrol`: what the person agreed to.
+    pub consent: Option<String>,
+    /// `enrol`: days for which the sitting may be kept; absent: as configured.
+    pub keep_days: Option<u32>,
+    /// `enrol`: in place of the sittings before.
+    pub replace: Option<bool>,
 }
 
 /// The answer to a command, done or refused.
@@ -84,7 +104,7 @@ pub struct Answer {
     pub verb: Option<Verb>,
     /// The `id` of the command.
     pub id: Option<String>,
-    /// Whether it was done.
+    /// Whether it was done, or goes on.
     pub ok: bool,
     /// Why not.
     pub reason: Option<String>,
@@ -92,6 +112,12 @@ pub struct Answer {
     pub settings: Option<Settings>,
     /// `verify`: what stands, as in the stream's `state`.
     pub state: Option<Value>,
+    /// `enrol`: how it goes, until the phase is `enrolled` or `refused`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enrolment: Option<Progress>,
+    /// `forget`: the receipt, once it is done; `earwitness forget --check` reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Value>,
 }
 
 /// A command as it came: whom to answer, and what it is or why it is none.
@@ -136,6 +162,22 @@ impl Gate {
     pub fn is_open(&self) -> bool {
         self.per_minute > 0.0
             && (!self.allow.is_empty() || self.clients.values().any(|verbs| !verbs.is_empty()))
+    }
+
+    /// Whether anybody may use a verb.
+    pub fn allows(&self, verb: Verb) -> bool {
+        let listed = |verbs: &Vec<Verb>| verbs.contains(&verb);
+        self.per_minute > 0.0 && (listed(&self.allow) || self.clients.values().any(listed))
+    }
+
+    /// The verbs of a client, or of anybody.
+    pub fn verbs(&self, client: Option<&str>) -> &[Verb] {
+        let verbs = match client {
+            Some(client) => self.clients.get(client),
+            None => Some(&self.allow),
+        };
+        let verbs = verbs.filter(|_| self.per_minute > 0.0);
+        verbs.map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Reads a message on one of the command topics; `None`: it is on none.
@@ -198,12 +240,12 @@ impl Gate {
             ));
         }
         asked.correlation = correlation.cloned();
-        let payload: Payload = serde_json::from_slice(&message.payload)
+        let mut payload: Payload = serde_json::from_slice(&message.payload)
             .map_err(|e| format!("expected a JSON object with `stream`: {e}"))?;
         if payload.id.as_ref().is_some_and(|id| id.len() > MAX_REPLY) {
             return Err(format!("expected an id of at most {MAX_REPLY} bytes"));
         }
-        asked.id = payload.id;
+        asked.id = payload.id.take();
         if let Some(reply_to) = message
             .response_topic
             .as_ref()
@@ -246,12 +288,13 @@ impl Gate {
         }
         Ok(Command {
             verb,
-            stream: payload.stream,
+            stream: std::mem::take(&mut payload.stream),
             muted: verb == Verb::Mute && payload.muted.unwrap_or(true),
             set: Set {
-                speaker: payload.speaker.unwrap_or_default(),
-                spoof: payload.spoof.unwrap_or_default(),
+                speaker: payload.speaker.take().unwrap_or_default(),
+                spoof: payload.spoof.take().unwrap_or_default(),
             },
+            wish: people::wish(verb, payload)?,
         })
     }
 }

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::backoff::random;
 use super::command::{Answer, Asked, Command, Gate};
 use super::options::MqttError;
+use super::people::{Desk, Route, Told, Wish};
 use super::status::Status;
 use super::topic::Topics;
 use super::wire::Incoming;
 use crate::config::{self, Config, Verb};
 use crate::publish::control::{Controls, Settings, StreamSettings};
+use crate::publish::enrolment::{News, People, Progress, StreamEnrolment};
 use crate::publish::event::{Event, SCHEMA, SourceState};
 use crate::publish::home_assistant::{self, Home};
 use crate::publish::state::StreamState;
@@ -33,6 +36,8 @@ pub struct Household {
     home_assistant: config::HomeAssistant,
     home: Home,
     gate: Gate,
+    /// Where people may be enrolled or forgotten.
+    people: Option<Desk>,
     gathered: BTreeMap<String, Gathered>,
     interval: Duration,
     began: Instant,
@@ -50,9 +55,17 @@ pub struct Reply {
     pub topic: String,
     pub correlation: Option<Vec<u8>>,
     pub payload: Vec<u8>,
-    /// Settings that changed with it.
+    /// What changed with it: settings, or how an enrolment goes.
     pub retained: Option<Retained>,
-    pub refused: bool,
+    pub outcome: Outcome,
+}
+
+/// What became of a command: it is counted once, at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    Refused,
+    GoesOn,
 }
 
 impl Household {
@@ -65,7 +78,7 @@ impl Household {
     ) -> Self {
         let now = Instant::now();
         let gate = Gate::new(&mqtt.commands, now);
-        let is_open = gate.is_open();
+        let client = config.home_assistant.client.clone();
         Self {
             node: config.node.clone(),
             streams: config.streams.iter().map(|s| s.id.clone()).collect(),
@@ -80,19 +93,31 @@ impl Household {
                     .collect(),
                 sounds: sounds.to_vec(),
                 vitals_s: mqtt.vitals_s,
-                verbs: if is_open {
-                    mqtt.commands.allow.clone()
-                } else {
-                    Vec::new()
-                },
+                verbs: gate.verbs(client.as_deref()).to_vec(),
+                client,
             },
             gate,
+            people: None,
             gathered: BTreeMap::new(),
             interval: Duration::from_secs(mqtt.vitals_s.max(1)),
             began: now,
             due: now,
             greet: None,
             refused: Throttle::new(Duration::from_secs(10)),
+        }
+    }
+
+    /// The same where people can be enrolled and forgotten, which is refused elsewhere. What becomes of it comes as `news`.
+    pub fn with_people(mut self, people: Arc<dyn People>, news: mpsc::Receiver<News>) -> Self {
+        self.people = Some(Desk::new(people, news));
+        self
+    }
+
+    /// The next word on somebody who is enrolled or forgotten; waits for ever where none can come.
+    pub(super) async fn news(household: &mut Option<Self>) -> News {
+        match household.as_mut().and_then(|h| h.people.as_mut()) {
+            Some(people) => people.next().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -109,6 +134,13 @@ impl Household {
         for stream in &self.streams {
             if let Some(settings) = self.controls.settings(stream) {
                 all.push(self.settings(topics, stream, &settings)?);
+            }
+            if let Some(people) = self
+                .people
+                .as_ref()
+                .filter(|_| self.gate.allows(Verb::Enrol))
+            {
+                all.push(self.enrolment(topics, stream, people.progress(stream))?);
             }
         }
         Ok(all)
@@ -253,6 +285,15 @@ impl Household {
         topics: &Topics,
         states: &BTreeMap<String, StreamState>,
     ) -> Reply {
+        if let Ok(Command {
+            stream,
+            wish: Some(wish),
+            ..
+        }) = &asked.command
+        {
+            let (stream, wish) = (stream.clone(), wish.clone());
+            return self.wish(asked, &stream, wish, states, topics);
+        }
         let done = asked
             .command
             .and_then(|command| self.carry_out(&command, states).map(|done| (command, done)));
@@ -268,10 +309,7 @@ impl Household {
                 (settings, state) = (Some(now), stands);
             }
             Err(why) => {
-                if let Some(count) = self.refused.hit(Instant::now()) {
-                    let verb = asked.verb.map_or("?", Verb::name);
-                    tracing::warn!(verb, count, "command refused: {why}");
-                }
+                self.log_refusal(asked.verb, &why);
                 reason = Some(why);
             }
         }
@@ -283,14 +321,147 @@ impl Household {
             reason,
             settings,
             state,
+            enrolment: None,
+            receipt: None,
         };
         Reply {
             topic: asked.reply_to,
             correlation: asked.correlation,
             payload: serde_json::to_vec(&answer).unwrap_or_default(),
             retained,
-            refused: !answer.ok,
+            outcome: match answer.ok {
+                true => Outcome::Done,
+                false => Outcome::Refused,
+            },
         }
+    }
+
+    fn log_refusal(&mut self, verb: Option<Verb>, why: &str) {
+        if let Some(count) = self.refused.hit(Instant::now()) {
+            let verb = verb.map_or("?", Verb::name);
+            tracing::warn!(verb, count, "command refused: {why}");
+        }
+    }
+
+    /// Begins to enrol or to forget somebody.
+    fn wish(
+        &mut self,
+        asked: Asked,
+        stream: &str,
+        wish: Wish,
+        states: &BTreeMap<String, StreamState>,
+        topics: &Topics,
+    ) -> Reply {
+        let verb = match wish {
+            Wish::Forget(_) => Verb::Forget,
+            Wish::Name(_) | Wish::Enrol(..) => Verb::Enrol,
+        };
+        let route = Route {
+            reply_to: asked.reply_to,
+            correlation: asked.correlation,
+            id: asked.id,
+            verb,
+        };
+        let at = match &wish {
+            // Everywhere.
+            Wish::Forget(_) => Ok(0),
+            Wish::Name(_) => self.index_of(stream),
+            Wish::Enrol(..) => self.heard_index_of(stream, states),
+        };
+        let told = match (&mut self.people, at) {
+            (Some(people), Ok(at)) => people.ask(route, (stream, at), wish),
+            (Some(_), Err(why)) => Told::refused(route, why),
+            (None, _) => Told::refused(route, "people cannot be enrolled here".into()),
+        };
+        self.tell(told, topics)
+    }
+
+    /// Word on somebody who is enrolled or forgotten, for whoever asked for it.
+    pub(super) fn report(&mut self, news: News, topics: &Topics) -> Option<Reply> {
+        let told = self.people.as_mut()?.take(news)?;
+        Some(self.tell(told, topics))
+    }
+
+    fn tell(&mut self, told: Told, topics: &Topics) -> Reply {
+        let Told {
+            route,
+            progress,
+            receipt,
+            refused,
+            goes_on,
+        } = told;
+        if let Some(why) = &refused {
+            self.log_refusal(Some(route.verb), why);
+        }
+        let outcome = match (&refused, goes_on) {
+            (Some(_), _) => Outcome::Refused,
+            (None, true) => Outcome::GoesOn,
+            (None, false) => Outcome::Done,
+        };
+        let retained = progress
+            .clone()
+            .and_then(|(stream, progress)| self.enrolment(topics, &stream, progress).ok());
+        let answer = Answer {
+            schema: SCHEMA,
+            verb: Some(route.verb),
+            id: route.id,
+            ok: refused.is_none(),
+            reason: refused,
+            settings: None,
+            state: None,
+            enrolment: progress.map(|(_, progress)| progress),
+            receipt: receipt.and_then(|receipt| serde_json::to_value(receipt).ok()),
+        };
+        Reply {
+            topic: route.reply_to,
+            correlation: route.correlation,
+            payload: serde_json::to_vec(&answer).unwrap_or_default(),
+            retained,
+            outcome,
+        }
+    }
+
+    /// Where a stream stands among all, or that there is none of this name.
+    fn index_of(&self, stream: &str) -> Result<usize, String> {
+        let at = self.streams.iter().position(|known| known == stream);
+        at.ok_or_else(|| {
+            format!(
+                "no stream `{stream}`, expected one of {}",
+                self.streams.join(", ")
+            )
+        })
+    }
+
+    /// The same of one whose source is up.
+    fn heard_index_of(
+        &self,
+        stream: &str,
+        states: &BTreeMap<String, StreamState>,
+    ) -> Result<usize, String> {
+        let at = self.index_of(stream)?;
+        let state = states.get(stream);
+        match state.is_some_and(|s| s.source == Some(SourceState::Up)) {
+            true => Ok(at),
+            false => Err(format!(
+                "nothing is heard of `{stream}`: its source is not up"
+            )),
+        }
+    }
+
+    fn enrolment(
+        &self,
+        topics: &Topics,
+        stream: &str,
+        progress: Progress,
+    ) -> Result<Retained, MqttError> {
+        let told = StreamEnrolment {
+            schema: SCHEMA,
+            node: self.node.clone(),
+            stream: stream.to_owned(),
+            progress,
+        };
+        let bytes = serde_json::to_vec(&told).unwrap_or_default();
+        Ok((topics.enrolment(stream)?, bytes))
     }
 
     /// Does it. What the stream is set to then, and what stands where that was asked.
@@ -300,10 +471,8 @@ impl Household {
         states: &BTreeMap<String, StreamState>,
     ) -> Result<(Settings, Option<Value>), String> {
         let stream = &command.stream;
-        let unknown = || {
-            let known: Vec<&str> = self.controls.streams().collect();
-            format!("no stream `{stream}`, expected one of {}", known.join(", "))
-        };
+        self.index_of(stream)?;
+        let unknown = || format!("no stream `{stream}`");
         let mut settings = self.controls.settings(stream).ok_or_else(unknown)?;
         match command.verb {
             Verb::Mute | Verb::Unmute => settings.muted = command.muted,
@@ -312,17 +481,13 @@ impl Household {
                 settings.spoof = command.set.spoof.applied(settings.spoof)?;
             }
             Verb::Verify => {
-                let state = states
-                    .get(stream)
-                    .filter(|s| s.source == Some(SourceState::Up));
-                let Some(state) = state else {
-                    return Err(format!(
-                        "nothing is heard of `{stream}`: its source is not up"
-                    ));
-                };
+                self.heard_index_of(stream, states)?;
                 self.controls.ask(stream);
-                return Ok((settings, serde_json::to_value(state).ok()));
+                let state = states.get(stream);
+                return Ok((settings, state.and_then(|s| serde_json::to_value(s).ok())));
             }
+            // Told as wishes.
+            Verb::Enrol | Verb::Forget => return Err("nothing was asked for".into()),
         }
         self.controls.set(stream, settings);
         Ok((settings, None))

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::backoff::{Backoff, random};
 use super::delivery::{CHANNEL, Delivery, Order};
 use super::failure::{Failure, NETWORK_TIMEOUT_S, explain, overflow};
-use super::household::{Household, Reply};
+use super::household::{Household, Outcome, Reply};
 use super::options::{MqttError, OFFLINE, Options};
 use super::outbox::{Limits, Message, OutboxError, Report, Store, Writer};
 use super::status::{Status, StatusHandle};
@@ -251,6 +251,12 @@ impl MqttSink {
                             None => self.inbox_closed = true,
                         },
                         report = Writer::next(&mut self.writer) => self.take_report(report),
+                        news = Household::news(&mut self.household), if up.is_some() => {
+                            let household = self.household.as_mut();
+                            if let Some(reply) = household.and_then(|h| h.report(news, &self.topics)) {
+                                self.answer(reply, &client);
+                            }
+                        }
                         () = sleep_until(wake) => {}
                     }
                     if heard.elapsed() > silence {
@@ -343,26 +349,27 @@ impl MqttSink {
             return;
         };
         let now = std::time::Instant::now();
-        let Some(reply) = household.hear(message, &self.topics, &self.states, now) else {
-            return;
-        };
+        if let Some(reply) = household.hear(message, &self.topics, &self.states, now) {
+            self.answer(reply, client);
+        }
+    }
+
+    /// Tells somebody what becomes of their command.
+    fn answer(&mut self, reply: Reply, client: &Client) {
         let Reply {
             topic,
             correlation,
             payload,
             retained,
-            refused,
+            outcome,
         } = reply;
         if let Some((topic, payload)) = retained {
             self.delivery.retain(topic, payload);
         }
-        self.status.update(|s| {
-            let count = if refused {
-                &mut s.commands_refused
-            } else {
-                &mut s.commands
-            };
-            *count += 1;
+        self.status.update(|s| match outcome {
+            Outcome::Done => s.commands += 1,
+            Outcome::Refused => s.commands_refused += 1,
+            Outcome::GoesOn => {}
         });
         if !(self.delivery.offer(false) && client.answer(topic, correlation, payload)) {
             tracing::warn!("no room for the answer to a command: the connection is slow");

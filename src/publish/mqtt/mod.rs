@@ -8,6 +8,7 @@
 //! outbox     what waits, on disk                        status    what the rest of the program may see of the link
 //! link       the loop: inbox → delivery → socket        probe     one connection attempt, for `doctor`
 //! household  vitals, settings, discovery, commands      command   a message → what is asked, or why it is refused
+//! people     enrolling and forgetting: who asked, what they are told
 //! ```
 //!
 //! Topics, payloads and what is guaranteed: `docs/mqtt.md`, whose tables `reference` writes from the types.
@@ -21,6 +22,7 @@ mod household;
 mod link;
 mod options;
 mod outbox;
+mod people;
 mod probe;
 #[cfg(test)]
 mod reference;

@@ -9,6 +9,7 @@ use super::command::{Answer, Payload};
 use super::topic::Topics;
 use crate::config::Verb;
 use crate::publish::control::StreamSettings;
+use crate::publish::enrolment::StreamEnrolment;
 use crate::publish::event::Event;
 use crate::publish::state::StreamState;
 use crate::publish::vitals::{NodeVitals, StreamVitals};
@@ -49,6 +50,12 @@ fn topics() -> String {
             link("stream vitals"),
         ),
         (of(topics.settings("STREAM")), "1", "yes", link("settings")),
+        (
+            of(topics.enrolment("STREAM")),
+            "1",
+            "yes",
+            format!("{}, where that is allowed", link("enrolment")),
+        ),
     ];
     for (kind, _) in kinds(&schema_of::<Event>()) {
         // Raw material, of which the next comes in a second.
@@ -71,7 +78,7 @@ fn topics() -> String {
             "Home Assistant's device discovery".into(),
         ));
     }
-    let mut r#in: Vec<Row> = Verb::ALL
+    let mut r#in: Vec<Row> = Verb::ANYBODY_S
         .map(|verb| (topics.command(verb.name()), "0", "refused", link("command")))
         .to_vec();
     r#in.push((
@@ -142,6 +149,7 @@ fn payloads() -> String {
         ("stream vitals", schema_of::<StreamVitals>()),
         ("node vitals", schema_of::<NodeVitals>()),
         ("settings", schema_of::<StreamSettings>()),
+        ("enrolment", schema_of::<StreamEnrolment>()),
         ("answer", schema_of::<Answer>()),
         ("command", read_schema_of::<Payload>()),
     ] {

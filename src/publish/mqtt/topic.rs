@@ -79,6 +79,25 @@ impl Topics {
         format!("{}/command/{verb}", self.base)
     }
 
+    /// `<prefix>/<node>/from/<client>/command/<verb>`, or without a client `<prefix>/<node>/command/<verb>`
+    ///
+    /// # Errors
+    /// When the client's name cannot be a level.
+    pub fn command_as(&self, client: Option<&str>, verb: &str) -> Result<String, TopicError> {
+        Ok(match client {
+            Some(client) => format!("{}/from/{}/command/{verb}", self.base, level(client)?),
+            None => self.command(verb),
+        })
+    }
+
+    /// `<prefix>/<node>/<stream>/enrolment`
+    ///
+    /// # Errors
+    /// When the stream's name cannot be a level.
+    pub fn enrolment(&self, stream: &str) -> Result<String, TopicError> {
+        Ok(format!("{}/{}/enrolment", self.base, level(stream)?))
+    }
+
     /// What to subscribe to for commands: anybody's, and those of a named client.
     pub fn commands(&self) -> [String; 2] {
         let base = &self.base;

@@ -67,6 +67,8 @@ pub struct SpeakerTracker {
     told: bool,
     /// Who speaks, and whether it is them and live; nothing stands while nobody speaks.
     answer: Answer<(Who, Option<Verdict>)>,
+    /// Whether an answer that was told by other rules is the last word yet.
+    outlived: bool,
     last_speech_s: f64,
     last_scored_s: f64,
 }
@@ -84,9 +86,22 @@ impl SpeakerTracker {
             strangers: Strangers::default(),
             told: false,
             answer: Answer::default(),
+            outlived: false,
             last_speech_s: 0.0,
             last_scored_s: 0.0,
         }
+    }
+
+    /// Decides by other rules, or about other people, from now on: what was gathered was weighed by the old ones. Strangers keep
+    /// their names, and whoever was told to speak is told to have stopped.
+    pub fn restart(&mut self, policy: Policy) {
+        *self = Self {
+            strangers: std::mem::take(&mut self.strangers),
+            outlived: self.answer.clear() | self.outlived,
+            last_speech_s: self.last_speech_s,
+            last_scored_s: self.last_scored_s,
+            ..Self::new(policy)
+        };
     }
 
     /// Takes a window of speech. `fresh`: a pause came before its utterance, another person may speak than before; `fuse`
@@ -140,6 +155,7 @@ impl SpeakerTracker {
             .standing()
             .is_some_and(|(standing, _)| *standing == who);
         stood?;
+        self.outlived = false;
         Some(Turn {
             speaker: match who {
                 Who::Person(person) => Some(person),
@@ -182,7 +198,7 @@ impl SpeakerTracker {
             return None;
         }
         self.end(scoring);
-        let told = self.answer.clear();
+        let told = self.answer.clear() | std::mem::take(&mut self.outlived);
         told.then_some(Turn {
             speaker: None,
             stranger: None,

@@ -1,0 +1,496 @@
+//! Enrolling from a stream that is analysed anyway, and forgetting, while the daemon runs.
+//!
+//! Three threads meet at the [`Desk`]: who asks (commands), the engine's workers, who hand over what they heard of a stream, and
+//! one registrar, who judges it and alone opens the store, so that neither analysis nor network waits for a disk.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use super::Standing;
+use super::analyser::Analyser;
+use super::segmenter::Window;
+use crate::config;
+use crate::model::ModelError;
+use crate::publish::enrolment::{News, People, Request, WORDS, Word};
+use crate::publish::time;
+use crate::store::{Enrolment, Note, Sitting, SpeakerStore, StoreError, expiry};
+use crate::task::Scores;
+use crate::task::enrol::{Gate, Heard, Recording};
+use crate::task::recording::{Evidence, Gathered};
+
+/// Of the places for words those that progress leaves to what ends an enrolment.
+const KEPT_FOR_ENDS: usize = WORDS / 2;
+/// Orders that may wait; an enrolment makes one, and the streams are few.
+const ORDERS: usize = 256;
+/// How often is tried to tell an end for which there is no place.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// What the store keeps of a sitting.
+pub fn sitting(
+    config: &config::Speaker,
+    pack_hash: &str,
+    evidence: &Evidence,
+    embedding: Vec<f32>,
+) -> Sitting {
+    Sitting {
+        embedding: embedding.into(),
+        pack_hash: pack_hash.to_owned(),
+        note: Note {
+            created: time::now(),
+            windows: u32::try_from(evidence.windows).unwrap_or(u32::MAX),
+            speech_s: evidence.speech_s,
+            expires: config.keep_days.map(expiry),
+            ..Note::default()
+        },
+    }
+}
+
+/// Where those meet who ask, who hear and who keep the store.
+pub struct Desk {
+    slots: Vec<Slot>,
+    orders: Mutex<Orders>,
+    changed: Condvar,
+    news: mpsc::Sender<News>,
+    /// Its other end, until somebody takes it.
+    told: Mutex<Option<mpsc::Receiver<News>>>,
+}
+
+/// The place of one stream.
+#[derive(Default)]
+struct Slot {
+    /// Looked at for each window: a lock that nobody needs is not taken.
+    taken: AtomicBool,
+    taking: Mutex<Option<Taking>>,
+}
+
+/// A sitting that is being taken.
+struct Taking {
+    ticket: u64,
+    request: Request,
+    began: Instant,
+    /// Run and sample from which on audio counts: nothing that was said before somebody asked.
+    from: Option<(u64, u64)>,
+    pieces: Vec<Piece>,
+    gathered: Gathered,
+    /// Whole seconds of speech that were told.
+    told_s: f64,
+    /// Whether all was heard, and the registrar has it.
+    is_judged: bool,
+}
+
+/// Audio without a break.
+struct Piece {
+    run: u64,
+    end: u64,
+    samples: Vec<f32>,
+    scores: Vec<Scores>,
+}
+
+#[derive(Default)]
+struct Orders {
+    waiting: VecDeque<Order>,
+    closed: bool,
+}
+
+/// What the registrar has to do.
+enum Order {
+    /// A sitting is complete, or a model failed on it.
+    Judge(usize, Result<Vec<Recording>, ModelError>),
+    /// The time of a stream's enrolment is over.
+    Late(usize),
+    Forget(u64, String),
+}
+
+impl Desk {
+    /// With a place for each stream.
+    pub fn new(streams: usize) -> Self {
+        let (news, told) = mpsc::channel(WORDS);
+        Self {
+            slots: (0..streams).map(|_| Slot::default()).collect(),
+            orders: Mutex::default(),
+            changed: Condvar::new(),
+            news,
+            told: Mutex::new(Some(told)),
+        }
+    }
+
+    /// Where what becomes of each request is told; only once.
+    pub fn news(&self) -> Option<mpsc::Receiver<News>> {
+        lock(&self.told).take()
+    }
+
+    /// Takes what was heard in a window of a stream, if somebody is being enrolled from it.
+    pub fn window(&self, stream: usize, window: &Window, scores: &Scores, analyser: &mut Analyser) {
+        let Some(slot) = self.slots.get(stream) else {
+            return;
+        };
+        if !slot.taken.load(Ordering::Relaxed) {
+            return;
+        }
+        let (pieces, label) = {
+            let mut taking = lock(&slot.taking);
+            let Some(taking) = taking.as_mut().filter(|t| !t.is_judged) else {
+                return;
+            };
+            taking.take(window, scores);
+            let speech_s = taking.gathered.speech_s();
+            if speech_s < taking.request.seconds {
+                if speech_s.floor() > taking.told_s && self.news.capacity() > KEPT_FOR_ENDS {
+                    taking.told_s = speech_s.floor();
+                    let word = Word::Heard(speech_s);
+                    let ticket = taking.ticket;
+                    // The next word says more.
+                    let _ = self.news.try_send(News { ticket, word });
+                }
+                return;
+            }
+            taking.is_judged = true;
+            let label = taking.request.label.clone();
+            (std::mem::take(&mut taking.pieces), label)
+        };
+        let name = label.unwrap_or_else(|| "the recording".into());
+        let look = |piece: Piece| {
+            let speech = analyser.speech_frames(&piece.samples)?;
+            let Piece {
+                samples, scores, ..
+            } = piece;
+            Ok(Recording::new(name.clone(), scores, &samples, &speech))
+        };
+        let recordings = pieces.into_iter().map(look).collect();
+        // It is one of the streams': there is a place.
+        self.order(Order::Judge(stream, recordings));
+    }
+
+    /// Ends the registrar.
+    fn close(&self) {
+        lock(&self.orders).closed = true;
+        self.changed.notify_all();
+    }
+
+    fn is_closed(&self) -> bool {
+        lock(&self.orders).closed
+    }
+
+    /// `false`: too many wait.
+    fn order(&self, order: Order) -> bool {
+        let mut orders = lock(&self.orders);
+        let is_room = orders.waiting.len() < ORDERS;
+        if is_room {
+            orders.waiting.push_back(order);
+        }
+        drop(orders);
+        self.changed.notify_all();
+        is_room
+    }
+
+    /// Waits for something to do; `None`: the end.
+    fn next(&self) -> Option<Order> {
+        let mut orders = lock(&self.orders);
+        loop {
+            if orders.closed {
+                return None;
+            }
+            if let Some(order) = orders.waiting.pop_front() {
+                return Some(order);
+            }
+            let now = Instant::now();
+            let (mut late, mut wait) = (None, None::<Duration>);
+            for (stream, slot) in self.slots.iter().enumerate() {
+                let taking = lock(&slot.taking);
+                let Some(taking) = taking.as_ref().filter(|t| !t.is_judged) else {
+                    continue;
+                };
+                let left = (taking.began + taking.request.within).saturating_duration_since(now);
+                if left.is_zero() {
+                    late = Some(stream);
+                }
+                wait = Some(wait.map_or(left, |wait| wait.min(left)));
+            }
+            if let Some(stream) = late {
+                return Some(Order::Late(stream));
+            }
+            orders = match wait {
+                Some(wait) => {
+                    let woken = self.changed.wait_timeout(orders, wait);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => {
+                    let woken = self.changed.wait(orders);
+                    woken.unwrap_or_else(PoisonError::into_inner)
+                }
+            };
+        }
+    }
+
+    /// Frees a stream's place.
+    fn free(&self, stream: usize) -> Option<Taking> {
+        let slot = self.slots.get(stream)?;
+        let mut taking = lock(&slot.taking);
+        slot.taken.store(false, Ordering::Relaxed);
+        taking.take()
+    }
+
+    /// Tells how something ended; gives up only when the daemon ends.
+    fn tell(&self, ticket: u64, word: Word) {
+        let mut news = News { ticket, word };
+        loop {
+            match self.news.try_send(news) {
+                Err(TrySendError::Full(back)) if !self.is_closed() => news = back,
+                _ => return,
+            }
+            std::thread::sleep(AGAIN);
+        }
+    }
+}
+
+impl People for Desk {
+    fn enrol(&self, ticket: u64, stream: usize, request: Request) -> Result<(), String> {
+        let slot = self.slots.get(stream).ok_or("no such stream")?;
+        // In this order, as the registrar has it; it must not miss the new time limit.
+        let orders = lock(&self.orders);
+        let mut taking = lock(&slot.taking);
+        if let Some(taking) = taking.as_ref() {
+            let name = &taking.request.name;
+            return Err(format!(
+                "{name} is being enrolled from this stream: wait for the end of that"
+            ));
+        }
+        tracing::info!(
+            name = request.name,
+            seconds = request.seconds,
+            "enrolment begins"
+        );
+        *taking = Some(Taking {
+            ticket,
+            request,
+            began: Instant::now(),
+            from: None,
+            pieces: Vec::new(),
+            gathered: Gathered::default(),
+            told_s: 0.0,
+            is_judged: false,
+        });
+        slot.taken.store(true, Ordering::Relaxed);
+        drop(orders);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn forget(&self, ticket: u64, name: String) -> Result<(), String> {
+        match self.order(Order::Forget(ticket, name)) {
+            true => Ok(()),
+            false => Err("too many people wait to be enrolled or forgotten: try again".into()),
+        }
+    }
+}
+
+impl Taking {
+    /// Takes what no window before held.
+    fn take(&mut self, window: &Window, scores: &Scores) {
+        if window.captured < self.began {
+            return;
+        }
+        let (run, end) = (window.run, window.end_sample());
+        let from = *self.from.get_or_insert((run, end));
+        if run == from.0 && window.first_sample < from.1 {
+            return;
+        }
+        match self.pieces.last_mut().filter(|piece| piece.run == run) {
+            Some(piece) if piece.end + window.new_samples as u64 == end => {
+                piece.samples.extend_from_slice(window.newest());
+                piece.scores.push(scores.clone());
+                piece.end = end;
+            }
+            // A model failed on the one between: what both hold would be counted twice.
+            Some(piece) if window.first_sample < piece.end => return,
+            _ => {
+                self.gathered.next_recording();
+                self.pieces.push(Piece {
+                    run,
+                    end,
+                    samples: window.signal.samples.clone(),
+                    scores: vec![scores.clone()],
+                });
+            }
+        }
+        if let Some(utterance) = &scores.utterance {
+            self.gathered.add(utterance);
+        }
+    }
+}
+
+/// Who keeps the store, on a thread of their own.
+pub struct Registrar {
+    desk: Arc<Desk>,
+    thread: JoinHandle<()>,
+}
+
+struct Office {
+    desk: Arc<Desk>,
+    standing: Arc<Standing>,
+    store: SpeakerStore,
+    config: config::Speaker,
+    pack_hash: String,
+    gate: Gate,
+}
+
+impl Registrar {
+    /// Begins to work. The store was opened by who made the first `standing`.
+    pub fn start(
+        desk: Arc<Desk>,
+        standing: Arc<Standing>,
+        config: &config::Speaker,
+        pack_hash: &str,
+        gate: Gate,
+    ) -> Result<Self, super::PipelineError> {
+        let office = Office {
+            desk: desk.clone(),
+            standing,
+            store: SpeakerStore::open(config)?,
+            config: config.clone(),
+            pack_hash: pack_hash.to_owned(),
+            gate,
+        };
+        let thread = std::thread::Builder::new()
+            .name("registrar".into())
+            .spawn(move || office.run())?;
+        Ok(Self { desk, thread })
+    }
+
+    /// Ends with what is under way.
+    pub fn stop(self) {
+        self.desk.close();
+        if self.thread.join().is_err() {
+            tracing::error!("the registrar panicked; the store is whole, since its writes are");
+        }
+    }
+}
+
+impl Office {
+    fn run(self) {
+        while let Some(order) = self.desk.next() {
+            match order {
+                Order::Judge(stream, recordings) => {
+                    if let Some(taking) = self.desk.free(stream) {
+                        let word = self.judge(&taking, recordings);
+                        self.end(&taking, word);
+                    }
+                }
+                Order::Late(stream) => {
+                    if let Some(taking) = self.desk.free(stream) {
+                        let request = &taking.request;
+                        let refusal = format!(
+                            "expected {:.0} s of speech within {} s, found {:.1} s; speak longer, closer or with less noise",
+                            request.seconds,
+                            request.within.as_secs(),
+                            taking.gathered.speech_s(),
+                        );
+                        self.end(&taking, Word::Refused(refusal));
+                    }
+                }
+                Order::Forget(ticket, name) => {
+                    self.give_up(&name);
+                    let word = self.forget(&name);
+                    self.desk.tell(ticket, word);
+                }
+            }
+        }
+    }
+
+    fn end(&self, taking: &Taking, word: Word) {
+        let name = &taking.request.name;
+        match &word {
+            Word::Enrolled { speech_s, .. } => tracing::info!(name, speech_s, "enrolled"),
+            Word::Refused(reason) => tracing::warn!(name, "not enrolled: {reason}"),
+            Word::Heard(_) | Word::Forgotten(_) => {}
+        }
+        self.desk.tell(taking.ticket, word);
+    }
+
+    fn judge(&self, taking: &Taking, recordings: Result<Vec<Recording>, ModelError>) -> Word {
+        let recordings = match recordings {
+            Ok(recordings) => recordings,
+            Err(error) => return Word::Refused(error.to_string()),
+        };
+        let heard = match self.gate.judge(&recordings) {
+            Ok(heard) if heard.faults.is_empty() => heard,
+            Ok(heard) => return Word::Refused(heard.faults.join("; ")),
+            Err(error) => return Word::Refused(error.to_string()),
+        };
+        let speech_s = heard.evidence.speech_s;
+        match self.keep(&taking.request, heard) {
+            Ok(person) => Word::Enrolled {
+                speech_s,
+                total_speech_s: person.speech_s(&self.pack_hash, SystemTime::now()),
+                sittings: person.sittings.len(),
+            },
+            Err(error) => Word::Refused(error.to_string()),
+        }
+    }
+
+    /// Stores a sitting, and lets all streams know.
+    fn keep(&self, request: &Request, heard: Heard) -> Result<Enrolment, StoreError> {
+        let mut sitting = sitting(
+            &self.config,
+            &self.pack_hash,
+            &heard.evidence,
+            heard.embedding,
+        );
+        let note = &mut sitting.note;
+        note.spread = heard.spread;
+        note.device.clone_from(&request.label);
+        note.consent.clone_from(&request.consent);
+        note.expires = request.keep_days.map(expiry).or(note.expires.take());
+        let person = self.store.add(&request.name, sitting, request.replace)?;
+        self.make_known()?;
+        Ok(person)
+    }
+
+    fn forget(&self, name: &str) -> Word {
+        let receipt = match self.store.forget(name) {
+            Ok(Some(receipt)) => receipt,
+            Ok(None) => return Word::Refused(format!("nobody of the name {name} is enrolled")),
+            Err(error) => return Word::Refused(error.to_string()),
+        };
+        // It exists nowhere else, and an answer may be lost on its way. It names nobody.
+        let text = serde_json::to_string(&receipt).unwrap_or_default();
+        tracing::info!(receipt = text, "a person is forgotten");
+        if let Err(error) = self.make_known() {
+            // The receipt exists nowhere else, and the person is gone: told all the same.
+            tracing::error!("the store cannot be read anew, restart earwitness: {error}");
+        }
+        Word::Forgotten(Box::new(receipt))
+    }
+
+    /// Who is to be forgotten is not enrolled by what is under way.
+    fn give_up(&self, name: &str) {
+        for (stream, slot) in self.desk.slots.iter().enumerate() {
+            let is_theirs = lock(&slot.taking)
+                .as_ref()
+                .is_some_and(|taking| taking.request.name == name);
+            if let Some(taking) = is_theirs.then(|| self.desk.free(stream)).flatten() {
+                self.end(&taking, Word::Refused("forgotten meanwhile".into()));
+            }
+        }
+    }
+
+    fn make_known(&self) -> Result<(), StoreError> {
+        let people = super::candidates(self.store.list()?, &self.pack_hash);
+        self.standing.know(people);
+        Ok(())
+    }
+}
+
+/// Held for a moment only, and whole at any time.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "enrol_tests.rs"]
+mod tests;

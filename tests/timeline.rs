@@ -111,6 +111,44 @@ fn a_recording_that_is_real_on_the_whole_is_not_accepted_with_a_synthetic_senten
     let fake = scene(&[(34.8, 37.8)]);
     let spliced = [&real, &real, &fake, &more, &real, &real].map(|p| &p[..]);
     write_wav(&place.path("spliced.wav"), RATE, &spliced.join(&pause[..]));
+    write_wav(&place.path("whole.wav"), RATE, &real);
+    let whole = place.run(&["--json", "detect", "whole.wav"]).expect(0);
+    assert_eq!(whole.json()["verdict"], "accept");
+    let record = place.run(&["--json", "detect", "spliced.wav"]).expect(1);
+    let record = record.json();
+    // Its mean alone would be accepted: 0.85 nats, the default margin.
+    assert!(record["llr"].as_f64().unwrap() >= 0.85, "{record}");
+    assert_eq!(record["verdict"], "inconclusive", "{record}");
+    assert!(segments(&record).iter().any(|s| s.2 == "reject"));
+}
+
+#[test]
+fn what_holds_no_speech_is_told() {
+    let place = place();
+    let music = scene(&[(46.0, 54.0)]);
+    for (name, samples) in [
+        ("silence.wav", silence(4.0, RATE)),
+        ("hiss.wav", noise(4.0, RATE, 0.01)),
+        ("music.wav", music),
+        ("blink.wav", scene(&[(3.0, 3.2)])),
+        ("nothing.wav", silence(0.01, RATE)),
+    ] {
+        write_wav(&place.path(name), RATE, &samples);
+        let ended = place
+            .run(&["--json", "detect", name, "--image", "out.png"])
+            .expect(3);
+        assert!(
+            ended.stderr.contains("found none"),
+            "{name}: {}",
+            ended.stderr
+        );
+        assert!(!place.path("out.png").exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_picture_is_a_png_in_a_place_that_can_be_written() {
+    let place = place();
     write_wav(&place.path("real.wav"), RATE, &scene(&[(1.2, 5.0)]));
     let ended = place
         .run(&["detect", "real.wav", "--image", "real.gif"])

@@ -5,9 +5,8 @@
 
 use realfft::num_complex::Complex;
 
-use super::log::ln_all;
+use super::log::logarithms;
 use super::spectrum::BINS;
-use super::wide::wide;
 
 /// Bands of equal width.
 pub const FINE_BANDS: usize = 32;
@@ -49,12 +48,6 @@ impl Frame {
             phase,
             energy,
         }
-    }
-}
-
-wide! {
-    fn logarithms(values: &mut [f64; BINS]) {
-        ln_all(values);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::f64::consts::LN_2;
 
+use super::wide::wide;
+
 /// Bits of √½: mantissas are counted from there, so that the series below starts near 1.
 const HALF_ROOT: u64 = 0x3fe6_a09e_667f_3bcd;
 /// Bits of 2^52: a small whole number in the bits below them makes 2^52 plus that number.
@@ -33,6 +35,13 @@ pub(super) fn ln_all(values: &mut [f64]) {
             series = series * square + factor;
         }
         *x = exponent * LN_2 + 2.0 * (s + s * square * series);
+    }
+}
+
+wide! {
+    /// The same for callers that are not compiled for wide registers themselves.
+    pub(super) fn logarithms(values: &mut [f64]) {
+        ln_all(values);
     }
 }
 

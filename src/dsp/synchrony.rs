@@ -2,7 +2,7 @@
 //! instant; a vocoder that puts phases together by rule smears it, differently in each band. The frames of the other features
 //! are too long to see it: here the window is 4 ms and moves by 1 ms.
 
-use super::log::ln_all;
+use super::log::logarithms;
 use super::spectrum::{HOP, Spectrum, WINDOW, hann, squares};
 use super::wide::wide;
 
@@ -88,10 +88,6 @@ impl Default for Synchrony {
 }
 
 wide! {
-    fn logarithms(values: &mut [f64; BANDS]) {
-        ln_all(values);
-    }
-
     /// All measures of one frame, of its [`SLOTS`] log energies.
     fn measure(logs: &[[f64; BANDS]], out: &mut [f64; SYNCHRONY_DIM]) {
         let bands = centred(logs);

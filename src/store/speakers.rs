@@ -280,7 +280,7 @@ impl SpeakerStore {
             renewed.push(sealed(&new, &row.record)?);
         }
         self.replace(db, &traces, &new, &renewed)?;
-        self.settle(&new)?;
+        self.settle_ours(&new)?;
         self.keep(new);
         Ok(rows.len())
     }
@@ -452,11 +452,17 @@ impl SpeakerStore {
             if !self.file.exists()? {
                 return Ok((Raw::Empty, None));
             }
-            let raw = self.raw(&self.file.open()?)?;
+            let db = self.file.open()?;
+            let raw = self.raw(&db)?;
             let Raw::Sealed { vault: text, .. } = &raw else {
                 return Ok((raw, None));
             };
-            match self.unlock(text) {
+            // A key beside the store is exchanged under the file's lock only: it stays while we hold that. A passphrase is
+            // stretched while nobody waits for the file.
+            let held = text.starts_with("key:").then_some(db);
+            let unlocked = self.unlock(text);
+            drop(held);
+            match unlocked {
                 Ok(vault) => {
                     self.keep(vault.clone());
                     return Ok((raw, Some(vault)));
@@ -484,6 +490,16 @@ impl SpeakerStore {
 
     fn settle(&self, vault: &Vault) -> Result<(), StoreError> {
         self.ring.settle(vault).map_err(|e| self.key(e))
+    }
+
+    /// Settles a vault that was just written, under the file's lock: whoever renewed the store meanwhile has settled it, and
+    /// now has a key of their own waiting, which is not ours to clear away.
+    fn settle_ours(&self, vault: &Vault) -> Result<(), StoreError> {
+        let db = self.file.open_to_write()?;
+        match self.raw(&db)? {
+            Raw::Sealed { vault: text, .. } if text == vault.text => self.settle(vault),
+            _ => Ok(()),
+        }
     }
 
     /// All rows, oldest first.

@@ -1,7 +1,5 @@
 //! A Hermes satellite behind a broker that wants a password and speaks TLS.
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -12,9 +10,9 @@ use earwitness::config::{Input, Mqtt};
 use rumqttc::{Client, MqttOptions, QoS};
 
 use crate::PATIENCE;
-use crate::broker::{Mosquitto, free_port, run};
+use crate::broker::{Mosquitto, free_port};
 use crate::common::sound::wav;
-use crate::security::authority;
+use crate::security::{authority, passwords};
 
 fn open(mqtt: &Mqtt) -> Box<dyn Source> {
     let input = Input::Hermes {
@@ -56,13 +54,7 @@ fn a_satellite_is_heard_over_tls_and_with_the_right_password_only() {
         |dir| {
             authority(dir, "ours");
             authority(dir, "theirs");
-            let passwords = dir.join("passwords");
-            run(
-                Path::new("mosquitto_passwd"),
-                &["-b", "-c", passwords.to_str().unwrap(), "ear", "right one"],
-            );
-            fs::write(dir.join("right"), "right one\n").unwrap();
-            fs::write(dir.join("wrong"), "wrong one\n").unwrap();
+            passwords(dir);
         },
     );
     let with = |password: &str, ca: &str| Mqtt {

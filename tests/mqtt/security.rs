@@ -12,19 +12,22 @@ use crate::{config, gap, speaker, start, wait};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// What the broker knows of the user `ear`, and files with the password and with another one.
+pub fn passwords(dir: &Path) {
+    let known = dir.join("passwords");
+    run(
+        Path::new("mosquitto_passwd"),
+        &["-b", "-c", known.to_str().unwrap(), "ear", "right one"],
+    );
+    fs::write(dir.join("right"), "right one\n").unwrap();
+    fs::write(dir.join("wrong"), "wrong one\n").unwrap();
+}
+
 #[test]
 fn the_right_password_connects_and_a_wrong_one_is_told_and_tried_seldom() {
     let broker = Mosquitto::with(
         "allow_anonymous false\npassword_file {dir}/passwords\n",
-        |dir| {
-            let passwords = dir.join("passwords");
-            run(
-                Path::new("mosquitto_passwd"),
-                &["-b", "-c", passwords.to_str().unwrap(), "ear", "right one"],
-            );
-            fs::write(dir.join("right"), "right one\n").unwrap();
-            fs::write(dir.join("wrong"), "wrong one\n").unwrap();
-        },
+        passwords,
     );
     let with = |file: &str| config::Mqtt {
         username: Some("ear".into()),

@@ -48,7 +48,7 @@ fn spectral(samples: &[f32]) -> Array2<f32> {
 fn together_windows_get_what_they_get_alone() {
     let folder = hearing();
     let pack = folder.load().expect("a pack that hears");
-    // The second time filled up to powers of two, as on a GPU.
+    // The second time filled up to one of few sizes, as on a GPU.
     for is_fixed in [false, true] {
         let mut models = open(&pack).expect("models").fixed_batches(is_fixed);
         let mut alone = open(&pack).expect("models");

@@ -2,6 +2,7 @@
 
     python -m models.recipes.bench_gpu                              # the GPU where PyTorch sees one, else the CPU
     python -m models.recipes.bench_gpu --device cpu --batch 1,2 --seconds 1 --windows 2
+    python -m models.recipes.bench_gpu --pack models/packs/wavlm-base --checkpoint wavlm-base       # a published encoder
 
 Windows a second, the median of the runs that fit into --seconds, and the median milliseconds of a run; as JSON too. PyTorch gets the encoder's
 network with the weights out of the pack's own ONNX file, so that all compute the same function, and the answers are compared before anything is timed.
@@ -14,55 +15,36 @@ import platform
 import statistics
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import torch
-from onnx import numpy_helper
 
-from .common import nets
+from . import restore
 
 RATE = 100  # frames of fbank a second
 
 
-def weights(path, net):
-    """The network's state dict out of its own export: constants under their names, and matrices that the exporter turned and renamed, by their place.
-
-    A matrix product's weight has lost its name; the graph has them in the order of the network's calls, and so has a run of the network."""
-    graph = onnx.load(path).graph
-    held = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
-    state = net.state_dict()
-    found = {k: torch.tensor(held[k]) for k in state if k in held and held[k].shape == tuple(state[k].shape)}
-    named = {id(m): n for n, m in net.named_modules()}
-    called = []
-    hooks = [m.register_forward_pre_hook(lambda m, _: called.append(named[id(m)])) for m in net.modules() if isinstance(m, torch.nn.Linear)]
-    with torch.no_grad():
-        net(torch.zeros(1, 100, 80))
-    for h in hooks:
-        h.remove()
-    matrices = [held[n.input[1]] for n in graph.node if n.op_type == "MatMul" and n.input[1] in held]
-    lacking = [n for n in called if f"{n}.weight" not in found]
-    if len(matrices) != len(lacking):
-        raise SystemExit(f"{path}: expected {len(lacking)} matrices of weights, found {len(matrices)}: it was made by another exporter")
-    for name, matrix in zip(lacking, matrices):
-        found[f"{name}.weight"] = torch.tensor(np.ascontiguousarray(matrix.T))
-    return found
+def front(manifest):
+    """What a pack's encoder reads: fbank or waveform."""
+    kind = manifest["encoder"].get("input", {}).get("kind", "log_mel")
+    return {"log_mel": "fbank", "waveform": "waveform"}[kind]
 
 
-def network(path):
-    net = nets.Encoder().eval()
-    found = weights(path, net)
-    # What only training uses is in no file.
-    lacking = [k for k in net.state_dict() if k not in found and k != "mask_emb"]
-    if lacking:
-        raise SystemExit(f"{path}: no weights for {', '.join(lacking[:5])}: it was made from another network than models/recipes/common/nets.py has")
-    net.load_state_dict(found, strict=False)
-    return net
+def network(a):
+    """The pack's encoder in PyTorch."""
+    if a.checkpoint is None:
+        return restore.encoder(a.pack / "encoder.onnx")
+    from . import export_transformers
+
+    return export_transformers.build(a.checkpoint)[0].eval()
 
 
-def windows(batch, seconds, seed=0):
+def windows(input, batch, seconds, seed=0):
+    if input == "waveform":
+        return (np.random.default_rng(seed).standard_normal((batch, int(16000 * seconds))) * 0.1).astype(np.float32)
     frames = int(seconds * RATE) - 2
     return (np.random.default_rng(seed).standard_normal((batch, frames - frames % 2, 80)) * 3 - 8).astype(np.float32)
 
@@ -87,7 +69,7 @@ class Torch:
 class Onnx:
     """The output stays on the device, as in the daemon."""
 
-    def __init__(self, path, device, provider, threads):
+    def __init__(self, input, path, device, provider, threads):
         o = ort.SessionOptions()
         o.intra_op_num_threads = threads
         options = {"CUDAExecutionProvider": {"use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"},
@@ -95,11 +77,11 @@ class Onnx:
         self.session = ort.InferenceSession(str(path), o, providers=[(provider, options)])
         if self.session.get_providers()[0] != provider:
             raise RuntimeError(f"{provider} does not work here: the session runs on {self.session.get_providers()[0]}")
-        self.device = device
+        self.input, self.device = input, device
 
     def __call__(self, x):
         b = self.session.io_binding()
-        b.bind_cpu_input("fbank", x)
+        b.bind_cpu_input(self.input, x)
         b.bind_output("hidden", self.device)
         self.session.run_with_iobinding(b)
         return b
@@ -121,30 +103,31 @@ def speed(run, x, seconds):
     return len(x) / middle, 1000 * middle, len(took)
 
 
-def contestants(pack, device, half, threads):
+def contestants(a, input):
     """(name, how to make it) of everything that may run here; making it fails where it cannot."""
-    path = pack / ("encoder.fp16.onnx" if half else "encoder.onnx")
-    net = lambda: network(pack / "encoder.onnx")
-    made = [("PyTorch eager", lambda: Torch(net(), device, half, False)), ("torch.compile", lambda: Torch(net(), device, half, True))]
-    providers = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "TensorrtExecutionProvider"]
+    path = a.pack / ("encoder.fp16.onnx" if a.half else "encoder.onnx")
+    made = [("PyTorch eager", lambda: Torch(network(a), a.device, a.half, False))] if "eager" in a.by else []
+    made += [("torch.compile", lambda: Torch(network(a), a.device, a.half, True))] if "compile" in a.by else []
+    providers = ["CPUExecutionProvider"] if a.device == "cpu" else ["CUDAExecutionProvider", "TensorrtExecutionProvider"]
     names = {"CPUExecutionProvider": "ONNX Runtime", "CUDAExecutionProvider": "ONNX Runtime CUDA", "TensorrtExecutionProvider": "ONNX Runtime TensorRT"}
-    return made + [(names[p], lambda p=p: Onnx(path, device, p, threads)) for p in providers]
+    return made if "onnx" not in a.by else made + [(names[p], lambda p=p: Onnx(input, path, a.device, p, a.threads)) for p in providers]
 
 
 def measure(a):
     torch.set_num_threads(a.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    reference = Onnx(a.pack / "encoder.onnx", "cpu", "CPUExecutionProvider", a.threads)
-    probe = windows(2, a.windows, 1)
+    input = front(tomllib.loads((a.pack / "pack.toml").read_text()))
+    reference = Onnx(input, a.pack / "encoder.onnx", "cpu", "CPUExecutionProvider", a.threads)
+    probe = windows(input, 2, a.windows, 1)
     want, rows = reference.values(probe), []
-    for name, make in contestants(a.pack, a.device, a.half, a.threads):
+    for name, make in contestants(a, input):
         try:
             run = make()
             apart = float((np.abs(run.values(probe) - want) / np.maximum(1, np.abs(want))).max())
             if apart > (0.05 if a.half else 5e-3):
                 raise RuntimeError(f"its answers are {apart:.1e} from the pack's")
             for batch in a.batch:
-                rate, ms, runs = speed(run, windows(batch, a.windows), a.seconds)
+                rate, ms, runs = speed(run, windows(input, batch, a.windows), a.seconds)
                 rows.append({"by": name, "batch": batch, "windows_per_s": round(rate, 2), "ms": round(ms, 3), "runs": runs, "apart": apart})
                 print(f"{name:<22} batch {batch:>3}  {rate:>10.1f} windows/s  {ms:>9.2f} ms", flush=True)
         except Exception as e:  # each in turn: what is not installed here leaves the others their turn, and is told
@@ -156,10 +139,12 @@ def measure(a):
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--pack", type=Path, default=Path("models/default"))
+    p.add_argument("--checkpoint", type=Path, help="folder that a published encoder's pack was made of")
     p.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--batch", type=lambda t: [int(n) for n in t.split(",")], default=[1, 2, 4, 8, 16, 32, 64])
     p.add_argument("--windows", type=float, default=3.0, help="seconds a window")
     p.add_argument("--seconds", type=float, default=3.0, help="how long each is measured")
+    p.add_argument("--by", type=lambda t: t.split(","), default=["eager", "compile", "onnx"], help="who is measured: eager, compile, onnx")
     p.add_argument("--half", action="store_true", help="fp16: autocast in PyTorch, encoder.fp16.onnx in ONNX Runtime")
     p.add_argument("--threads", type=int, default=1, help="on a CPU")
     p.add_argument("--json", type=Path, default=Path("target/bench_gpu.json"))

@@ -15,12 +15,14 @@ from .export import compare, known_input, session
 
 
 def weights(path):
-    """{parameter: value} of a graph: as named there, or where the exporter folded a linear map or a head's matrices, by the node that uses them."""
+    """{parameter: value} of a graph: as named there; where the exporter turned a matrix and took its name away, after the bias that is added to what
+    it gives, or, of a head's matrices that have none, after the node that uses them."""
     m = onnx.load(path)
     values = {i.name: torch.tensor(np.array(onnx.numpy_helper.to_array(i))) for i in m.graph.initializer}
     found = {n: v for n, v in values.items() if "::" not in n}
+    added = {i: n for node in m.graph.node if node.op_type == "Add" for i in node.input for n in node.input if n.endswith(".bias")}
     for node in m.graph.node:
-        scope = ".".join(node.name.split("/")[1:-1])
+        scope = added.get(node.output[0], "").removesuffix(".bias") or ".".join(node.name.split("/")[1:-1])
         for i, n in enumerate(node.input):
             if node.op_type == "MatMul" and "::" in n and n in values:
                 # x W^T of a linear map; A^T x of the gate, whose A [H, L, L/2] is the taller of its two.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from . import bench_gpu, cut, half
+from . import bench_gpu, bench_gpu_streams, cut, half, restore
 from .common import testing
 from .export import known_input
 from .published import pack
@@ -44,8 +44,8 @@ def test_the_network_is_the_packs():
     """The weights out of the ONNX file make the network say what the file says, alone and in batches."""
     import torch
 
-    net, x = bench_gpu.network(DEFAULT / "encoder.onnx"), bench_gpu.windows(3, 1.0)
-    want = bench_gpu.Onnx(DEFAULT / "encoder.onnx", "cpu", "CPUExecutionProvider", 1).values(x)
+    net, x = restore.encoder(DEFAULT / "encoder.onnx"), bench_gpu.windows("fbank", 3, 1.0)
+    want = bench_gpu.Onnx("fbank", DEFAULT / "encoder.onnx", "cpu", "CPUExecutionProvider", 1).values(x)
     with torch.no_grad():
         assert np.abs(net(torch.tensor(x)).numpy() - want).max() < 1e-3
 
@@ -56,6 +56,14 @@ def test_bench(work):
     rows = json.loads(at.read_text())["rows"]
     found = {(r["by"], r["batch"]) for r in rows if r.get("windows_per_s", 0) > 0}
     assert {("PyTorch eager", 1), ("PyTorch eager", 2), ("ONNX Runtime", 1), ("ONNX Runtime", 2)} <= found, rows
+
+
+def test_streams_in_pytorch(work):
+    """PyTorch's side of the streams' bench hears voices in the scene and is timed."""
+    at = work / "streams.json"
+    bench_gpu_streams.main(["nowhere", "--device", "cpu", "--by", "daemon,eager", "--workers", "1", "--batch", "4", "--seconds", "0.1", "--json", str(at)])
+    daemon, eager = json.loads(at.read_text())["rows"]
+    assert "error" in daemon and eager["streams"] > 0 and 0.3 < eager["voices"] < 1, (daemon, eager)
 
 
 if __name__ == "__main__":

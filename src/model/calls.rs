@@ -307,10 +307,16 @@ fn ask(
     })
 }
 
-/// With how many windows a session really runs.
-fn batch_size(windows: usize, fixed: bool) -> usize {
+/// The smallest batch on a GPU, where eight windows cost about as much as one.
+const LEAST: usize = 8;
+
+/// With how many windows a session really runs. `fixed`: 8, 32, 128 or 512, for a GPU plans for each size of batch anew, which
+/// takes an encoder seconds.
+pub(crate) fn batch_size(windows: usize, fixed: bool) -> usize {
     match fixed {
-        true => windows.next_power_of_two(),
+        true => std::iter::successors(Some(LEAST), |size| Some(4 * size))
+            .find(|size| *size >= windows)
+            .unwrap_or(windows),
         false => windows,
     }
 }
@@ -419,9 +425,12 @@ mod tests {
     #[test]
     fn batches_are_filled_up_with_their_last_window() {
         let windows = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]];
-        let size = batch_size(3, true);
-        assert_eq!((size, batch_size(3, false), batch_size(1, true)), (4, 3, 1));
-        let values = stacked(windows.iter().map(|w| &w[..]), size);
+        assert_eq!(
+            [1, 8, 9, 33, 256].map(|n| batch_size(n, true)),
+            [8, 8, 32, 128, 512]
+        );
+        assert_eq!(batch_size(3, false), 3);
+        let values = stacked(windows.iter().map(|w| &w[..]), 4);
         assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 5.0, 6.0]);
         assert_eq!(rows_of(&values, 2, 3), windows);
     }

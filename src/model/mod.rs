@@ -42,6 +42,7 @@ mod trust;
 pub use batch::Tally;
 pub use calibration::{Calibration, DurationTerms, FusionCalibration, SpeakerCalibration};
 pub use calls::Opinion;
+pub(crate) use calls::batch_size;
 pub use error::ModelError;
 pub use heads::{ProbeKind, Short};
 pub use hidden::Hidden;

@@ -186,7 +186,7 @@ fn commit(
     part: Part,
 ) -> Result<Session, ModelError> {
     let on = |place: &Place| -> Result<Result<Session, String>, ModelError> {
-        let session = place.builder(runtime)?.commit_from_memory(bytes);
+        let session = place.builder_for(runtime, part)?.commit_from_memory(bytes);
         Ok(session.map_err(|e| chain(&e)))
     };
     let host = Place {

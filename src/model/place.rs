@@ -4,12 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 
 use ort::ep;
+use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::logging::LogLevel;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 
 use super::error::ModelError;
+use super::pack::Part;
 use super::runtime::{Runtime, chain};
 use crate::config::{self, Provider};
 
@@ -129,6 +131,25 @@ impl Place {
     /// One thread a session, for many sessions side by side beat one on many threads; no spinning, for a daemon mostly
     /// waits.
     pub fn builder(&self, runtime: &Runtime) -> Result<SessionBuilder, ModelError> {
+        self.builder_of(runtime, ConvAlgorithmSearch::Heuristic)
+    }
+
+    /// The same for one part of a pack. The heuristic runs a convolution a band, of which the speech detector is made, six
+    /// times slower than an H100 can (2.9 and 0.5 ms a batch of 32); to try every algorithm costs a quarter of a second a
+    /// shape there.
+    pub fn builder_for(&self, runtime: &Runtime, part: Part) -> Result<SessionBuilder, ModelError> {
+        let search = match part {
+            Part::Vad => ConvAlgorithmSearch::Exhaustive,
+            _ => ConvAlgorithmSearch::Heuristic,
+        };
+        self.builder_of(runtime, search)
+    }
+
+    fn builder_of(
+        &self,
+        runtime: &Runtime,
+        search: ConvAlgorithmSearch,
+    ) -> Result<SessionBuilder, ModelError> {
         let options = || {
             Session::builder(runtime.environment())?
                 // It warns of inputs with a value of their own, which a graph that can stream has on purpose.
@@ -144,12 +165,11 @@ impl Place {
             reason: chain(&e),
         })?;
         let id = i32::from(self.id);
-        // Without `error_on_failure` a missing provider silently gives a CPU session. TF32 would move known answers. The
-        // default search tries every algorithm on each new shape, and spans have many: a heuristic picks at once.
+        // Without `error_on_failure` a missing provider silently gives a CPU session. TF32 would move known answers.
         let cuda = ep::CUDA::default()
             .with_device_id(id)
             .with_tf32(false)
-            .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic)
+            .with_conv_algorithm_search(search)
             .build()
             .error_on_failure();
         let providers = match self.device {

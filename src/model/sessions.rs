@@ -46,7 +46,7 @@ pub struct Models {
     pub(super) dim: usize,
     pub(super) embedding_dim: usize,
     pub(super) tally: Tally,
-    /// Whether batches are filled up to powers of two.
+    /// Whether batches are filled up to one of few sizes.
     pub(super) fixed_batches: bool,
     /// What was asked for and does not work here, with the reason.
     refused: Vec<String>,
@@ -231,7 +231,7 @@ impl Models {
         self.tally
     }
 
-    /// Whether a batch is filled up to the next power of two by running its last window again, so that a session meets few
+    /// Whether a batch is filled up to one of few sizes by running its last window again, so that a session meets few
     /// shapes and plans for each only once. So from the start on a GPU; on a CPU it would only cost.
     pub fn fixed_batches(mut self, are_fixed: bool) -> Self {
         self.fixed_batches = are_fixed;

@@ -36,6 +36,10 @@ const NEWEST: usize = 75;
 /// as to embed each end, which costs a twentieth of all work on voices.
 const UNLIKE: f64 = 0.9;
 
+/// On a GPU an utterance has a multiple of so many frames, half a second: those of one length run together, and there what
+/// runs alone costs as much as a batch. A CPU runs each as it is.
+const GRID: usize = 25;
+
 /// One set of sessions and the scratch space around them, owned by one thread.
 pub struct Analyser {
     models: Models,
@@ -154,9 +158,15 @@ impl Analyser {
         &mut self.models
     }
 
-    /// The shortest utterance that is scored, seconds.
-    pub(super) fn shortest_s(&self) -> f64 {
-        frame_s(self.min_utterance)
+    /// How long utterances in a window of so many seconds are on a GPU, seconds, the longest first; the window's own length
+    /// where none fits.
+    pub(super) fn utterances_s(&self, window_s: f64) -> Vec<f64> {
+        let frames = (window_s * f64::from(SAMPLE_RATE)) as usize / ENCODER_HOP;
+        let shorter = (self.min_utterance..frames)
+            .rev()
+            .filter(|n| n % GRID == 0 || *n == self.min_utterance);
+        let shorter = shorter.map(frame_s);
+        std::iter::once(window_s).chain(shorter).collect()
     }
 
     /// Whether real and forged voices are told apart.
@@ -229,7 +239,7 @@ impl Analyser {
         let fbanks: Vec<_> = works.iter().map(|w| w.window.fbank.view()).collect();
         let answers = self.models.speech_all(&fbanks);
         let (threshold, min_speech) = (self.speech_threshold, self.min_speech);
-        let min_utterance = self.min_utterance;
+        let (min_utterance, is_gpu) = (self.min_utterance, self.device().is_gpu());
         for (work, answer) in works.iter_mut().zip(answers) {
             work.keep(answer, |work, probabilities| {
                 let speech = newest_utterance(&probabilities, threshold);
@@ -244,7 +254,14 @@ impl Analyser {
                 // Without new speech this window would only repeat what the last one said.
                 let is_new = silence < work.window.new_samples;
                 if is_new && speech.utterance.len() >= min_utterance {
-                    work.utterance = Some(speech);
+                    let utterance = match is_gpu {
+                        true => on_grid(speech.utterance, min_utterance, probabilities.len()),
+                        false => speech.utterance,
+                    };
+                    work.utterance = Some(Speech {
+                        utterance,
+                        ..speech
+                    });
                 }
             });
         }
@@ -452,6 +469,15 @@ fn health(meter: &mut Meter, frames: &Range<usize>, window: &Window, hidden: &Hi
     }
 }
 
+/// The end of an utterance of which at least `least` frames, and at most all that a window has, are on the grid.
+fn on_grid(utterance: Range<usize>, least: usize, window: usize) -> Range<usize> {
+    let length = match utterance.len() {
+        whole if whole == window => whole,
+        length => (length / GRID * GRID).max(least.min(length)),
+    };
+    utterance.end - length..utterance.end
+}
+
 fn utterance_of<'a>(work: &'a mut Work) -> Option<&'a mut Utterance> {
     work.scores.as_mut().ok()?.utterance.as_mut()
 }
@@ -490,4 +516,26 @@ pub(super) fn frame_s(frame: usize) -> f64 {
 /// Seconds on the stream's clock.
 pub fn clock_s(sample: u64) -> f64 {
     sample as f64 / f64::from(SAMPLE_RATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_utterance_on_a_gpu_has_one_of_few_lengths_and_keeps_its_end() {
+        for (length, kept) in [
+            (75, 75),
+            (80, 75),
+            (99, 75),
+            (100, 100),
+            (148, 125),
+            (149, 149),
+        ] {
+            let found = on_grid(149 - length..149, 75, 149);
+            assert_eq!((found.len(), found.end), (kept, 149));
+        }
+        assert_eq!(on_grid(10..70, 40, 149), 20..70);
+        assert_eq!(on_grid(10..54, 40, 149), 14..54, "as much as has to be");
+    }
 }

@@ -62,24 +62,21 @@ impl Ready {
                 None => analyser,
             }
         };
-        let mut analysers = vec![of_streams(first)];
-        while analysers.len() < workers {
+        let most = batching.most;
+        let warm = |mut analyser: Analyser| -> Result<Analyser, PipelineError> {
+            if device.is_gpu() {
+                let warm = warm_up::warm_up(&mut analyser, &config.window, most, pack.is_wide())?;
+                let (shapes, seconds) = (warm.shapes.len(), warm.took.as_secs_f64());
+                tracing::info!(%device, shapes, seconds, "warmed up");
+            }
+            Ok(analyser)
+        };
+        let open = || -> Result<Analyser, PipelineError> {
             let execution = execution.clone();
             let next = Analyser::open(runtime, pack, execution, &config.window, wanted)?;
-            analysers.push(of_streams(next));
-        }
-        if device.is_gpu() {
-            for analyser in &mut analysers {
-                let warm =
-                    warm_up::warm_up(analyser, &config.window, batching.most, pack.is_wide())?;
-                tracing::info!(
-                    %device,
-                    shapes = warm.shapes.len(),
-                    seconds = warm.took.as_secs_f64(),
-                    "warmed up"
-                );
-            }
-        }
+            warm(of_streams(next))
+        };
+        let analysers = side_by_side(workers, of_streams(first), warm, open)?;
         Ok(Self {
             analysers,
             judge: Arc::new(Standing::new(judge)),
@@ -111,6 +108,23 @@ impl Ready {
     pub fn refused(&self) -> &[String] {
         &self.refused
     }
+}
+
+/// As many analysers as there are workers, of which the first is open. They get ready at once, for a GPU's plans take seconds.
+fn side_by_side<A: Send, E: Send>(
+    workers: usize,
+    first: A,
+    warm: impl Fn(A) -> Result<A, E> + Sync,
+    open: impl Fn() -> Result<A, E> + Sync,
+) -> Result<Vec<A>, E> {
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..workers).map(|_| scope.spawn(&open)).collect();
+        let others = others.into_iter().map(|other| match other.join() {
+            Ok(opened) => opened,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        std::iter::once(warm(first)).chain(others).collect()
+    })
 }
 
 fn takes_people(config: &Config) -> bool {

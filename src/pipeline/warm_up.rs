@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::audio::{SAMPLE_RATE, Signal, WIDE_RATE};
 use crate::config;
 use crate::dsp::{HOP, SpectralView, WINDOW, fbank};
-use crate::model::{Hidden, ModelError, Stretch};
+use crate::model::{Hidden, ModelError, Stretch, batch_size};
 
 use super::analyser::Analyser;
 
@@ -23,7 +23,7 @@ pub struct Warm {
 }
 
 /// Runs the models on noise in every shape: the windows of a stream grow hop by hop to their full length; those of full
-/// length come in batches of each power of two, the others alone or as many as there can be.
+/// length come in batches of each size, the others in the smallest or the largest. Utterances in them come in few lengths.
 pub fn warm_up(
     analyser: &mut Analyser,
     window: &config::Window,
@@ -48,20 +48,22 @@ fn shapes(window: &config::Window, most: usize) -> Vec<(usize, usize)> {
         |seconds: f64| (seconds * f64::from(SAMPLE_RATE) / HOP as f64).round() as usize * HOP;
     let full = whole(window.length_s).max(HOP);
     let hop = whole(window.hop_s).clamp(HOP, full);
-    let most = most.max(1).next_power_of_two();
+    let (least, most) = (batch_size(1, true), batch_size(most.max(1), true));
     let growing = (1..).map(|n| n * hop).take_while(|length| *length < full);
     let growing: Vec<usize> = growing.take(LENGTHS - 1).collect();
     let shortest = growing.first().copied().unwrap_or(full);
-    let mut shapes = vec![(shortest, 1), (full, most)];
+    let mut shapes = vec![(shortest, least), (full, most)];
     let sizes = |sizes: &[usize], length: usize| -> Vec<(usize, usize)> {
         sizes.iter().map(|size| (length, *size)).collect()
     };
-    let powers: Vec<usize> = (0..)
-        .map(|n| 1 << n)
-        .take_while(|size| *size <= most)
-        .collect();
-    let others = growing.iter().flat_map(|length| sizes(&[1, most], *length));
-    for shape in sizes(&powers, full).into_iter().chain(others) {
+    let all: Vec<usize> =
+        std::iter::successors(Some(least), |size| Some(batch_size(size + 1, true)))
+            .take_while(|size| *size <= most)
+            .collect();
+    let others = growing
+        .iter()
+        .flat_map(|length| sizes(&[least, most], *length));
+    for shape in sizes(&all, full).into_iter().chain(others) {
         if !shapes.contains(&shape) {
             shapes.push(shape);
         }
@@ -83,7 +85,7 @@ fn run(
         fbank: frames.view(),
     };
     let seconds = length as f64 / f64::from(SAMPLE_RATE);
-    let shortest = analyser.shortest_s().min(seconds);
+    let utterances = analyser.utterances_s(seconds);
     let is_guarded = analyser.detects();
     let models = analyser.models();
     all(models.speech_all(&vec![frames.view(); size]))?;
@@ -93,8 +95,7 @@ fn run(
         all(models.sounds_all(&whole))?;
     }
     all(models.probe_all(&whole))?;
-    // Utterances have any length; these are the least and the most.
-    for span_s in [seconds, shortest] {
+    for span_s in utterances {
         let spans: Vec<Hidden> = hidden.iter().map(|h| h.span(0.0..span_s)).collect();
         if models.knows_voices() {
             all(models.embed_all(&spans.iter().collect::<Vec<_>>()))?;
@@ -135,15 +136,15 @@ mod tests {
     fn the_extremes_come_first_and_every_shape_once() {
         let window = config::Window::default();
         assert_eq!(
-            shapes(&window, 4),
+            shapes(&window, 100),
             [
-                (16_000, 1),
-                (48_000, 4),
-                (48_000, 1),
-                (48_000, 2),
-                (16_000, 4),
-                (32_000, 1),
-                (32_000, 4),
+                (16_000, 8),
+                (48_000, 128),
+                (48_000, 8),
+                (48_000, 32),
+                (16_000, 128),
+                (32_000, 8),
+                (32_000, 128),
             ]
         );
         assert_eq!(shapes(&window, 1).len(), 3);

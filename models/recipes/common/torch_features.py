@@ -37,8 +37,8 @@ def fbank(x):
 
 
 def _cepstra(p, count, scale, low, high):
-    w = _const(f"{scale}{count}", lambda: ref.filters(count, scale, low, high).T)
-    return _log(p @ w) @ _const(f"dct{count}", lambda: ref.dct_matrix(count).T)
+    w = _const(f"{scale}{count}", lambda: ref.filters(count, scale, low, high).T, p.device)
+    return _log(p @ w) @ _const(f"dct{count}", lambda: ref.dct_matrix(count).T, p.device)
 
 
 def _halve(x):
@@ -47,7 +47,7 @@ def _halve(x):
         h = 0.5 * np.sinc(j / 2) * (0.54 + 0.46 * np.cos(np.pi * j / 15))
         return (h / h.sum())[None, None]
 
-    return F.conv1d(x[:, None], _const("halve", make), stride=2, padding=15)[:, 0]
+    return F.conv1d(x[:, None], _const("halve", make, x.device), stride=2, padding=15)[:, 0]
 
 
 def _kernel_matrix(octave):
@@ -69,14 +69,15 @@ def cq_power(x):
     t = ref.frames_of(x.shape[1])
     out = x.new_zeros(x.shape[0], t, 96)
     for octave in range(8):
-        if octave not in _K:
+        key = octave, str(x.device)
+        if key not in _K:
             m, left = _kernel_matrix(octave)
-            _K[octave] = torch.tensor(m, dtype=torch.float32), left
-        kernel, left = _K[octave]
+            _K[key] = torch.tensor(m, dtype=torch.float32, device=x.device), left
+        kernel, left = _K[key]
         shift = max(octave - 1, 0)
         if octave > 1:
             x = _halve(x)
-        c = 160 * torch.arange(t) + 200
+        c = 160 * torch.arange(t, device=x.device) + 200
         if shift:
             c = (c + 2 ** (shift - 1)) >> shift
         pad = F.pad(x, (left, kernel.shape[0] + 8))
@@ -88,7 +89,7 @@ def cq_power(x):
 
 
 def delta(c):
-    t = torch.arange(c.shape[1])
+    t = torch.arange(c.shape[1], device=c.device)
     hi, lo = c.shape[1] - 1, 0
     d = sum(n * (c[:, (t + n).clamp_max(hi)] - c[:, (t - n).clamp_min(lo)]) for n in (1, 2))
     return d / 10
@@ -105,7 +106,7 @@ def fine(x):
              mid((l[:, 2:] - l[:, 1:-1]).abs()), mid((l[:, 2:] + l[:, :-2] - 2 * l[:, 1:-1]).abs()),
              mid((u[:, 2:] * u[:, :-2] * u[:, 1:-1].conj() ** 2).real), mid((turn[:, 1:-1] * turn[:, :-2].conj()).real)]
     e = p.sum(2) + ref.FLOOR
-    bands = lambda k: k @ _const(f"fine{k.shape[2]}", lambda: ref.fine_bands(k.shape[2]).T)
+    bands = lambda k: k @ _const(f"fine{k.shape[2]}", lambda: ref.fine_bands(k.shape[2]).T, k.device)
     return torch.cat([bands(k) for k in kinds] + [(e / e.amax(1, keepdim=True)).log()[..., None]], 2)
 
 
@@ -136,7 +137,7 @@ def picture(x):
 def spectral(x):
     """[B, N] -> [B, T, SPECTRAL_DIM]: cepstra normalised over the window, the fine structure, the synchrony of bands, the picture."""
     p = power(x)
-    cq = _log(cq_power(x)) @ _const("dct96", lambda: ref.dct_matrix(96).T)
+    cq = _log(cq_power(x)) @ _const("dct96", lambda: ref.dct_matrix(96).T, x.device)
     parts = []
     for c in (_cepstra(p, 64, "mel", ref.LOW, ref.HIGH), _cepstra(p, 70, "linear", 0.0, 8000.0), cq):
         d = delta(c)

@@ -1,15 +1,11 @@
 //! How soon events come when most of the machine is in use, by streams that did not start together.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
-use crate::audio::decode;
-
 use super::super::{Failure, Output};
-use super::playback::Playback;
-use super::trial::{self, Seen, Watch};
+use super::trial::Seen;
 use super::{Bench, against, machine};
 
 /// The most streams: each has a thread, and a pack that costs nothing would ask for any number.
@@ -45,7 +41,7 @@ pub struct Latency {
 
 /// Finds the number of streams and prints a line.
 pub fn measure(bench: &Bench, output: &Output) -> Result<Latency, Failure> {
-    let audio: Arc<[f32]> = decode(&bench.args.audio, bench.args.analysis.channel)?.into();
+    let audio = bench.audio()?;
     let share = f64::from(bench.args.load) / 100.0;
     let mut streams = FIRST * machine::cores();
     let (mut load, _) = attempt(bench, &audio, streams, bench.args.seconds.min(6.0))?;
@@ -78,14 +74,7 @@ fn attempt(
     streams: usize,
     seconds: f64,
 ) -> Result<(f64, Seen), Failure> {
-    let config = bench.config_of_mono(streams);
-    let watch = Watch::warm(&config, seconds);
-    let hop = Duration::from_secs_f64(config.window.hop_s);
-    let mut start = None;
-    let seen = trial::run_from(&config, bench.runtime, &bench.pack, watch, |index, _| {
-        let start = *start.get_or_insert_with(Instant::now);
-        Ok(Box::new(Playback::new(audio.clone(), index, start, hop)))
-    })?;
+    let seen = bench.run_spread(audio, streams, seconds)?;
     let cpu = seen.cpu.ok_or_else(|| {
         Failure::runtime(anyhow!(
             "expected the system to tell this process's CPU time, found none: --measure load needs it"
@@ -94,7 +83,7 @@ fn attempt(
     // Not the cores that were busy: on a shared machine they are fewer than the streams asked for, and the next try would
     // be with still more of them.
     let each = cpu.as_secs_f64() / seen.windows.max(1) as f64;
-    let windows_a_second = streams as f64 / config.window.hop_s;
+    let windows_a_second = streams as f64 / bench.config.window.hop_s;
     Ok((each * windows_a_second / machine::cores() as f64, seen))
 }
 

@@ -14,16 +14,21 @@ mod throughput;
 mod trial;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::audio::decode;
 use crate::config::{self, Config, Input, Precision, Provider, Stream};
 use crate::model::{Pack, Runtime};
 
 use super::{Analysis, Failure, Outcome, Output};
+use playback::Playback;
+use trial::{Seen, Watch};
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
@@ -51,6 +56,10 @@ pub struct Args {
     /// it should be at least as long as a try.
     #[arg(long, default_value = "examples/scene/scene.flac")]
     audio: PathBuf,
+    /// Streams begin at places of the audio and at moments of a hop of their own, as microphones do, instead of all in step;
+    /// what comes before all of them hold a full window does not count.
+    #[arg(long, conflicts_with = "features")]
+    spread: bool,
     /// Measure the speed of each feature on one core instead, on the first minute of the audio.
     #[arg(long, conflicts_with_all = ["streams", "seconds", "load", "rounds", "measure", "save"])]
     features: bool,
@@ -69,6 +78,9 @@ pub struct Args {
     /// Windows that run together at most, 1 to 256; overrides the configuration.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), conflicts_with = "features")]
     batch: Option<u16>,
+    /// Sets of sessions, each with a thread; overrides the configuration.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), conflicts_with = "features")]
+    workers: Option<u16>,
     #[command(flatten)]
     analysis: Analysis,
 }
@@ -80,6 +92,7 @@ impl Args {
         models.precision = self.precision.unwrap_or(models.precision);
         models.device_id = self.device_id.unwrap_or(models.device_id);
         models.batch = self.batch.map_or(models.batch, usize::from);
+        models.workers = self.workers.map_or(models.workers, usize::from);
     }
 }
 
@@ -141,6 +154,28 @@ impl Bench<'_> {
         let mut config = self.config_of(streams, 1.0);
         config.streams.iter_mut().for_each(|s| s.channel = None);
         config
+    }
+
+    /// Watches streams that play `audio` over and over, none in step with another, once each holds a full window.
+    fn run_spread(
+        &self,
+        audio: &Arc<[f32]>,
+        streams: usize,
+        seconds: f64,
+    ) -> Result<Seen, Failure> {
+        let config = self.config_of_mono(streams);
+        let watch = Watch::warm(&config, seconds);
+        let hop = Duration::from_secs_f64(config.window.hop_s);
+        let mut start = None;
+        trial::run_from(&config, self.runtime, &self.pack, watch, |index, _| {
+            let start = *start.get_or_insert_with(Instant::now);
+            Ok(Box::new(Playback::new(audio.clone(), index, start, hop)))
+        })
+    }
+
+    /// The audio that streams play, 16 kHz mono.
+    fn audio(&self) -> Result<Arc<[f32]>, Failure> {
+        Ok(decode(&self.args.audio, self.args.analysis.channel)?.into())
     }
 }
 

@@ -68,9 +68,14 @@ pub fn measure(bench: &Bench, output: &Output) -> Result<Tries, Failure> {
 }
 
 fn attempt(bench: &Bench, streams: usize) -> Result<Try, Failure> {
-    let config = bench.config_of(streams, 1.0);
-    let watch = Watch::from_start(bench.args.seconds);
-    let mut seen = trial::run(&config, bench.runtime, &bench.pack, watch)?;
+    let mut seen = match bench.args.spread {
+        true => bench.run_spread(&bench.audio()?, streams, bench.args.seconds)?,
+        false => {
+            let config = bench.config_of(streams, 1.0);
+            let watch = Watch::from_start(bench.args.seconds);
+            trial::run(&config, bench.runtime, &bench.pack, watch)?
+        }
+    };
     let lag_p99_ms = seen.lag_ms(0.99);
     Ok(Try {
         streams,

@@ -236,7 +236,7 @@ fn every_shape_is_met_before_the_first_stream() {
     let mut analyser =
         Analyser::open(runtime(), &pack, Provider::Cpu, &config, EVERYTHING).unwrap();
     let warm = warm_up(&mut analyser, &config, 4, pack.is_wide()).expect("warm");
-    assert_eq!(warm.shapes[..2], [(16_000, 1), (48_000, 4)]);
+    assert_eq!(warm.shapes[..2], [(16_000, 8), (48_000, 8)]);
     let tally = analyser.tally();
     assert_eq!(tally.runs, warm.shapes.len() as u64);
     assert_eq!(tally.retried, 0);

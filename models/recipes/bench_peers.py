@@ -10,7 +10,7 @@ encoder and speaker head, merged into one ONNX file; Resemblyzer. What is equal:
   to come to the same number of windows and to nearly the same mean embedding, or the run fails. sherpa-onnx and Resemblyzer have no such rules: they
   are given the windows that the daemon scores, whole. (The daemon's speech activity is thus on top of what they do, its decoding of the file and
   its decisions as well.)
-- The weights: fp32, those of the pack; but for Resemblyzer, whose own model is smaller.
+- The weights: those of the pack, fp32 or (`--precision`) int8; but for Resemblyzer, whose own model is smaller.
 - The machine: one core, which all processes are bound to; in turns, so that whatever else it does slows all alike; one thread each.
 
 What is not: sherpa-onnx brings an ONNX Runtime and a Kaldi filter bank of its own, and does not shorten a window to its newest utterance.
@@ -111,7 +111,7 @@ def compete(a, folder):
     """The rows of the table."""
     audio = str(folder / "speech.wav")
     speech(a.audio, a.seconds, audio)
-    graph.others(a.pack, folder)
+    graph.others(a.pack, folder, a.precision)
     reference = Contestant("onnxruntime + torchaudio", audio, str(folder), None)
     reference.turn()
     scored = reference.rounds[0]["scored"]
@@ -158,9 +158,11 @@ def main():
     p.add_argument("--seconds", type=int, default=60)
     p.add_argument("--real-time", type=float, default=20, help="seconds of each contestant's latency")
     p.add_argument("--pack", default="models/default")
+    p.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="of the encoder's weights, for all")
     p.add_argument("--json", default="target/bench_peers.json")
     p.add_argument("--rounds", type=int, default=3)
     a = p.parse_args()
+    os.environ["EARWITNESS_MODELS__PRECISION"] = a.precision
     load = os.getloadavg()[0]
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # what is started inherits it
     with tempfile.TemporaryDirectory() as folder:

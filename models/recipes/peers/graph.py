@@ -12,12 +12,12 @@ METADATA = {
 }
 
 
-def others(pack, to):
+def others(pack, to, precision="fp32"):
     """Writes into a folder: the pack's heads and manifest; its encoder for whole windows alone, for what a stream would hand it are then no
     inputs, and a runtime may fold them as constants; encoder and speaker head as one graph, `merged.onnx`."""
     for name in ("pack.toml", "vad.onnx", "speaker.onnx", "spoof.onnx", "sound.onnx"):
         shutil.copy(Path(pack) / name, to)
-    encoder = onnx.load(Path(pack) / "encoder.onnx")
+    encoder = onnx.load(Path(pack) / {"fp32": "encoder.onnx", "int8": "encoder.int8.onnx"}[precision])
     for values in (encoder.graph.input, encoder.graph.output):
         for value in [v for v in values if v.name in ("past", "tails", "ends")]:
             values.remove(value)

@@ -40,15 +40,9 @@ test: ## set-up, format, lints, all tests, documentation, known vulnerabilities
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	@$(MAKE) --no-print-directory deny
 
-# A minute each; the same properties are proptests of `make test`.
-fuzz: ## the parsers of what strangers send, a minute each, where cargo-fuzz and a nightly compiler are installed
-	@if $(CARGO) +nightly fuzz --version >/dev/null 2>&1; then \
-		for target in $$($(CARGO) +nightly fuzz list); do \
-			$(CARGO) +nightly fuzz run $$target -- -max_total_time=60 || exit 1; \
-		done; \
-	else \
-		echo "cargo-fuzz or a nightly compiler is not installed: parsers were not fuzzed"; \
-	fi
+# The same properties are proptests of `make test`.
+fuzz: ## the parsers of what strangers send, a minute each (FUZZ='300 wyoming': longer, one of them)
+	@scripts/fuzz.sh $(FUZZ)
 
 deny: ## licences and known vulnerabilities of the dependencies, where cargo-deny is installed
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \

@@ -59,6 +59,8 @@ missing_packages() {
     PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null || echo mosquitto
     command -v mosquitto_sub >/dev/null || echo mosquitto-clients
     command -v openssl >/dev/null || echo openssl
+    # For libFuzzer.
+    command -v c++ >/dev/null || echo g++
 }
 
 install_packages() {

@@ -55,6 +55,12 @@ impl Signal {
         }
     }
 
+    /// Puts what follows behind it.
+    pub fn extend(&mut self, later: &Self) {
+        self.samples.extend_from_slice(&later.samples);
+        self.wide.extend_from_slice(&later.wide);
+    }
+
     /// It over and over, `length` samples long.
     pub fn repeated(&self, length: usize) -> Self {
         let again = |samples: &[f32], length| -> Vec<f32> {
@@ -95,6 +101,9 @@ mod tests {
         let piece = signal.cut(20..60);
         assert_eq!((piece.samples[0], piece.len()), (20.0, 40));
         assert_eq!((piece.wide[0], piece.wide.len()), (30.0, 60));
+        let mut both = signal.cut(0..20);
+        both.extend(&piece);
+        assert_eq!(both, signal.cut(0..60));
         let end = signal.cut(90..200);
         assert_eq!((end.len(), end.wide.len()), (10, 15));
         assert!(signal.cut(300..400).is_empty());

@@ -124,7 +124,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
 /// Hears every recording, and looks at it.
 fn hear(args: &Args, bench: &mut Workbench) -> Result<Heard, Failure> {
     let spoof = Policy::new(&bench.config.spoof.decision);
-    let gate = Gate::new(&bench.pack, bench.config.window.hop_s, spoof)?;
+    let gate = Gate::new(&bench.pack, spoof)?;
     let mut recordings = Vec::new();
     let mut names = Vec::new();
     if let Some(seconds) = args.mic {
@@ -147,15 +147,9 @@ fn hear(args: &Args, bench: &mut Workbench) -> Result<Heard, Failure> {
     })
 }
 
-/// Scores one recording, and notes how clipped and noisy it is.
+/// Scores one recording, and looks at how clipped and noisy it is and whose voice it has.
 fn look(bench: &mut Workbench, signal: &Signal, name: &str) -> Result<Recording, Failure> {
     let window = bench.config.window.clone();
     let scores = bench.analyser().recording(signal, &window)?;
-    let speech = bench.analyser().speech_frames(&signal.samples)?;
-    Ok(Recording::new(
-        name.to_owned(),
-        scores,
-        &signal.samples,
-        &speech,
-    ))
+    Ok(bench.analyser().look(name.to_owned(), signal, scores)?)
 }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use super::Standing;
 use super::analyser::Analyser;
 use super::segmenter::Window;
+use crate::audio::Signal;
 use crate::config;
 use crate::model::ModelError;
 use crate::publish::enrolment::{News, People, Request, WORDS, Word};
@@ -87,7 +88,7 @@ struct Taking {
 struct Piece {
     run: u64,
     end: u64,
-    samples: Vec<f32>,
+    signal: Signal,
     scores: Vec<Scores>,
 }
 
@@ -154,13 +155,7 @@ impl Desk {
             (std::mem::take(&mut taking.pieces), label)
         };
         let name = label.unwrap_or_else(|| "the recording".into());
-        let look = |piece: Piece| {
-            let speech = analyser.speech_frames(&piece.samples)?;
-            let Piece {
-                samples, scores, ..
-            } = piece;
-            Ok(Recording::new(name.clone(), scores, &samples, &speech))
-        };
+        let look = |piece: Piece| analyser.look(name.clone(), &piece.signal, piece.scores);
         let recordings = pieces.into_iter().map(look).collect();
         // It is one of the streams': there is a place.
         self.order(Order::Judge(stream, recordings));
@@ -302,7 +297,10 @@ impl Taking {
         }
         match self.pieces.last_mut().filter(|piece| piece.run == run) {
             Some(piece) if piece.end + window.new_samples as u64 == end => {
-                piece.samples.extend_from_slice(window.newest());
+                let old = window.signal.len().saturating_sub(window.new_samples);
+                piece
+                    .signal
+                    .extend(&window.signal.cut(old..window.signal.len()));
                 piece.scores.push(scores.clone());
                 piece.end = end;
             }
@@ -313,7 +311,7 @@ impl Taking {
                 self.pieces.push(Piece {
                     run,
                     end,
-                    samples: window.signal.samples.clone(),
+                    signal: window.signal.clone(),
                     scores: vec![scores.clone()],
                 });
             }

@@ -85,13 +85,16 @@ fn only_what_is_said_after_the_question_counts_and_each_sample_once() {
         panic!("{} pieces", taking.pieces.len());
     };
     // The first window may hold what was said before; of the rest the first that begins after its end.
-    assert_eq!(first.samples.len(), 88_000);
-    assert_eq!(first.samples[0], 8_000.0 / 96_000.0);
-    assert!(first.samples.windows(2).all(|w| w[1] > w[0]));
+    assert_eq!(first.signal.samples.len(), 88_000);
+    assert_eq!(first.signal.samples[0], 8_000.0 / 96_000.0);
+    assert!(first.signal.samples.windows(2).all(|w| w[1] > w[0]));
     // After a break all counts, up to the window that is missing, and from the first on that holds nothing of before it.
-    assert_eq!((second.samples[0], third.samples[0]), (0.0, 0.5));
     assert_eq!(
-        (second.samples.len(), third.samples.len()),
+        (second.signal.samples[0], third.signal.samples[0]),
+        (0.0, 0.5)
+    );
+    assert_eq!(
+        (second.signal.samples.len(), third.signal.samples.len()),
         (48_000, 48_000)
     );
     assert!((taking.gathered.speech_s() - 11.5).abs() < 1e-9);

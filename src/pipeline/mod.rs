@@ -192,7 +192,7 @@ impl Pipeline {
         let registrar = match ready.takes_people {
             true => {
                 let spoof = Policy::new(&config.spoof.decision);
-                let gate = Gate::new(pack, config.window.hop_s, spoof)?;
+                let gate = Gate::new(pack, spoof)?;
                 let (desk, judge) = (ready.desk.clone(), ready.judge.clone());
                 let hash = pack.hash();
                 Some(enrol::Registrar::start(

@@ -16,6 +16,9 @@ pub const ENOUGH_S: f64 = 20.0;
 /// Seconds of speech without which nobody is enrolled.
 pub const LEAST_S: f64 = 3.0;
 
+/// Seconds from one second of speech, in which a second voice is looked for, to the next.
+pub const VOICES_HOP_S: f64 = 0.5;
+
 /// One recording of a sitting, heard.
 #[derive(Debug)]
 pub struct Recording {
@@ -24,14 +27,24 @@ pub struct Recording {
     scores: Vec<Scores>,
     clipped: f64,
     snr_db: Option<f64>,
+    /// Embeddings of its seconds of speech, every [`VOICES_HOP_S`].
+    voices: Vec<Vec<f32>>,
 }
 
 impl Recording {
-    /// Looks at the samples (16 kHz, mono), of which `speech` says for each 20 ms whether it is any.
-    pub fn new(name: String, scores: Vec<Scores>, samples: &[f32], speech: &[bool]) -> Self {
+    /// Looks at the samples (16 kHz, mono), of which `speech` says for each 20 ms whether it is any; `voices`: an embedding of
+    /// each second of speech, every [`VOICES_HOP_S`].
+    pub fn new(
+        name: String,
+        scores: Vec<Scores>,
+        samples: &[f32],
+        speech: &[bool],
+        voices: Vec<Vec<f32>>,
+    ) -> Self {
         Self {
             name,
             scores,
+            voices,
             clipped: quality::clipped(samples),
             snr_db: quality::snr_db(samples, speech),
         }
@@ -45,7 +58,7 @@ pub struct Quality {
     pub clipped: f64,
     /// Speech over noise, decibels; absent where there was too little of either to measure.
     pub snr_db: Option<f64>,
-    /// Log-likelihood ratio, nats, of one voice between the most unlike groups of windows; absent where there are too few.
+    /// Log-likelihood ratio, nats, of one voice between the most unlike groups of seconds of speech; absent where there are too few.
     pub one_voice: Option<f64>,
     /// Log-likelihood ratio, nats, of a real voice; absent where detection is off.
     pub real: Option<f64>,
@@ -75,21 +88,18 @@ pub struct TooLittle(pub f64);
 /// By what is judged.
 pub struct Gate {
     scoring: Scoring,
-    /// Seconds from one window to the next.
-    hop_s: f64,
     /// Where real and forged voices are told apart.
     spoof: Option<(Calibration, Policy)>,
 }
 
 impl Gate {
-    /// As the pack and the decision on voices say; windows are `hop_s` apart.
+    /// As the pack and the decision on voices say.
     ///
     /// # Errors
     /// See [`Scoring::of`].
-    pub fn new(pack: &Pack, hop_s: f64, spoof: Policy) -> Result<Self, ModelError> {
+    pub fn new(pack: &Pack, spoof: Policy) -> Result<Self, ModelError> {
         Ok(Self {
             scoring: Scoring::of(pack)?,
-            hop_s,
             spoof: pack.spoof_calibration().ok().map(|c| (c, spoof)),
         })
     }
@@ -127,9 +137,10 @@ impl Gate {
             .filter_map(|s| Some(s.utterance.as_ref()?.embedding.clone()))
             .filter(|e| !e.is_empty())
             .collect();
-        if let Some(sides) = quality::sides(&windows) {
-            let [a, b] = sides.map(|(embedding, windows)| {
-                self.scoring.voice(embedding, windows as f64 * self.hop_s)
+        let voices: Vec<Vec<f32>> = recordings.iter().flat_map(|r| &r.voices).cloned().collect();
+        if let Some(sides) = quality::sides(&voices) {
+            let [a, b] = sides.map(|(embedding, seconds)| {
+                self.scoring.voice(embedding, seconds as f64 * VOICES_HOP_S)
             });
             let llr = self.scoring.compare(&a, &b).llr;
             quality.one_voice = Some(llr);
@@ -169,7 +180,6 @@ mod tests {
                 offset: -5.0,
                 ..SpeakerCalibration::default()
             }),
-            hop_s: 1.0,
             spoof: Some((
                 Calibration {
                     slope: 1.0,
@@ -208,6 +218,7 @@ mod tests {
             scores: (0..seconds).map(scored).collect(),
             clipped: 0.0,
             snr_db: Some(30.0),
+            voices: Vec::new(),
         }
     }
 

@@ -9,8 +9,8 @@ use super::speaker::{centroid, cosine};
 pub const MAX_CLIPPED: f64 = 0.0005;
 /// Least ratio of speech to noise, in decibels.
 pub const MIN_SNR_DB: f64 = 8.0;
-/// Least log-likelihood ratio (nats) of "one voice" between the two most unlike groups of windows, chosen on dev by the same
-/// recipe: above zero, since a window across a change of turn holds both voices and draws the groups together.
+/// Least log-likelihood ratio (nats) of "one voice" between the two most unlike groups of seconds of speech, chosen on dev by the
+/// same recipe: above zero, since a second across a change of turn holds both voices and draws the groups together.
 pub const MIN_ONE_VOICE: f64 = 2.0;
 
 /// Samples of this share of the peak are near it.
@@ -23,8 +23,8 @@ const ENOUGH_FRAMES: usize = 25;
 const GUARD: usize = 5;
 /// A quieter noise than this below the speech is told as this.
 const MAX_SNR_DB: f64 = 60.0;
-/// Least windows in which two voices are looked for, and least in a group.
-const ENOUGH_WINDOWS: usize = 6;
+/// Least embeddings in which two voices are looked for, and least in a group.
+const ENOUGH: usize = 6;
 const ENOUGH_IN_GROUP: usize = 2;
 
 /// What keeps a recording from being enrolled.
@@ -105,12 +105,12 @@ pub fn snr_db(samples: &[f32], speech: &[bool]) -> Option<f64> {
     })
 }
 
-/// The two most unlike groups that windows of speech fall into, mean embedding and number of windows of each: of one voice
+/// The two most unlike groups that pieces of speech fall into, mean embedding and number of pieces of each: of one voice
 /// nearly as alike as two recordings of it, of two voices as strangers. Groups by spherical two-means (Dhillon and Modha 2001), begun on both sides of the
-/// mean along the direction of greatest spread. `None` where there are too few windows, or one of the groups has one window
+/// mean along the direction of greatest spread. `None` where there are too few pieces, or one of the groups has one piece
 /// only: an odd one is no second voice.
 pub fn sides(embeddings: &[Vec<f32>]) -> Option<[(Vec<f32>, usize); 2]> {
-    if embeddings.len() < ENOUGH_WINDOWS {
+    if embeddings.len() < ENOUGH {
         return None;
     }
     let mut sides = principal_sides(embeddings);
@@ -285,7 +285,7 @@ mod tests {
         }
         let mut odd = one.clone();
         odd.extend(cloud(&b, 1, 0.1));
-        assert_eq!(unlikeness(&odd), None, "one odd window is no voice");
+        assert_eq!(unlikeness(&odd), None, "one odd piece is no voice");
         assert_eq!(unlikeness(&one[..5]), None);
         assert_eq!(unlikeness(&vec![a.clone(); 8]), None, "all the same");
         assert!(spread(&one, &a).unwrap() < 0.2 && spread(&[], &a).is_none());

@@ -6,9 +6,16 @@ use crate::dsp::{SpectralView, fbank};
 use crate::model::{Hidden, Memory, ModelError, Moment, Stretch};
 use crate::pipeline::memory::StreamMemory;
 use crate::pipeline::segmenter::{Segmenter, Window};
+use crate::task::enrol::Recording;
 use crate::task::{Scores, Utterance};
 
-use super::{Analyser, ENCODER_HOP};
+use super::{Analyser, ENCODER_HOP, frame_s};
+
+/// Frames of a second, and how many of them have to be speech for a voice to be taken from it.
+const SECOND: usize = 50;
+const SPOKEN: usize = 40;
+/// Frames that are encoded at once: half a minute.
+const PIECE: usize = 30 * SECOND;
 
 /// Which heads score a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +142,45 @@ impl Analyser {
             frames.extend(probabilities.iter().map(|p| *p >= threshold));
         }
         Ok(frames)
+    }
+
+    /// Looks at a recording by which somebody is to be enrolled, and at what was scored in it.
+    pub fn look(
+        &mut self,
+        name: String,
+        signal: &Signal,
+        scores: Vec<Scores>,
+    ) -> Result<Recording, ModelError> {
+        let speech = self.speech_frames(&signal.samples)?;
+        let voices = self.voices(signal, &speech)?;
+        let samples = &signal.samples;
+        Ok(Recording::new(name, scores, samples, &speech, voices))
+    }
+
+    /// The voice of each second of speech, every half second: windows of 3 s, of which people's turns have few to
+    /// themselves, hide that there are two.
+    fn voices(&mut self, signal: &Signal, speech: &[bool]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let mut voices = Vec::new();
+        for (at, speech) in speech.chunks(PIECE).enumerate() {
+            let first = at * PIECE * ENCODER_HOP;
+            let last = first + speech.len() * ENCODER_HOP;
+            let is_spoken = |start: &usize| {
+                let frames = &speech[*start..*start + SECOND];
+                frames.iter().filter(|is_speech| **is_speech).count() >= SPOKEN
+            };
+            let starts = (0..(speech.len() + 1).saturating_sub(SECOND)).step_by(SECOND / 2);
+            let starts: Vec<usize> = starts.filter(is_spoken).collect();
+            if starts.is_empty() {
+                continue;
+            }
+            let hidden = self.hidden(&signal.cut(first..last))?;
+            let span = |start: &usize| hidden.span(frame_s(*start)..frame_s(start + SECOND));
+            let spans: Vec<Hidden> = starts.iter().map(span).collect();
+            for voice in self.models.embed_all(&spans.iter().collect::<Vec<_>>()) {
+                voices.push(voice?);
+            }
+        }
+        Ok(voices)
     }
 
     /// Scores a whole recording, 16 kHz mono, cut into windows just as a stream is.

@@ -158,6 +158,7 @@ def main():
     parser.add_argument("--split", default="dev")
     parser.add_argument("--csv", help="also every measurement, for choosing thresholds")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--kinds", nargs="+", help="of recordings, by how their names begin; all if left out")
     parser.add_argument("--most", type=int, help="of each kind, evenly spread")
     args = parser.parse_args()
     kinds = {}
@@ -165,7 +166,10 @@ def main():
     rows = csv.DictWriter(open(args.csv or os.devnull, "w", newline="", buffering=1), columns)
     rows.writeheader()
     with ThreadPool(args.jobs) as pool:
-        given = spread(recordings(args.corpus, args.split), args.most)
+        given = recordings(args.corpus, args.split)
+        if args.kinds:
+            given = (r for r in given if r[0].startswith(tuple(args.kinds)))
+        given = spread(given, args.most)
         for kind, found in pool.imap(lambda r: (r[0], measure(args.program, *r)), given):
             kinds.setdefault(kind, []).append(found)
             if found:

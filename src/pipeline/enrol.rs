@@ -1,7 +1,7 @@
 //! Enrolling from a stream that is analysed anyway, and forgetting, while the daemon runs.
 //!
 //! Three threads meet at the [`Desk`]: who asks (commands), the engine's workers, who hand over what they heard of a stream, and
-//! one registrar, who judges it and alone opens the store, so that neither analysis nor network waits for a disk.
+//! one registrar, who judges it and alone writes to the store, so that neither analysis nor network waits for a disk.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::Standing;
 use super::analyser::Analyser;
+use super::roll::Roll;
 use super::segmenter::Window;
 use crate::config;
 use crate::model::ModelError;
 use crate::publish::enrolment::{News, People, Request, WORDS, Word};
 use crate::publish::time;
-use crate::store::{Enrolment, Note, Sitting, SpeakerStore, StoreError, expiry};
+use crate::store::{Enrolment, Note, Sitting, StoreError, expiry};
 use crate::task::Scores;
 use crate::task::enrol::{Gate, Heard, Recording};
 use crate::task::recording::{Evidence, Gathered};
@@ -332,26 +332,24 @@ pub struct Registrar {
 
 struct Office {
     desk: Arc<Desk>,
-    standing: Arc<Standing>,
-    store: SpeakerStore,
+    roll: Arc<Roll>,
     config: config::Speaker,
     pack_hash: String,
     gate: Gate,
 }
 
 impl Registrar {
-    /// Begins to work. The store was opened by who made the first `standing`.
+    /// Begins to work.
     pub fn start(
         desk: Arc<Desk>,
-        standing: Arc<Standing>,
+        roll: Arc<Roll>,
         config: &config::Speaker,
         pack_hash: &str,
         gate: Gate,
-    ) -> Result<Self, super::PipelineError> {
+    ) -> std::io::Result<Self> {
         let office = Office {
             desk: desk.clone(),
-            standing,
-            store: SpeakerStore::open(config)?,
+            roll,
             config: config.clone(),
             pack_hash: pack_hash.to_owned(),
             gate,
@@ -446,13 +444,14 @@ impl Office {
         note.device.clone_from(&request.label);
         note.consent.clone_from(&request.consent);
         note.expires = request.keep_days.map(expiry).or(note.expires.take());
-        let person = self.store.add(&request.name, sitting, request.replace)?;
-        self.make_known()?;
+        let store = self.roll.store();
+        let person = store.add(&request.name, sitting, request.replace)?;
+        self.make_known();
         Ok(person)
     }
 
     fn forget(&self, name: &str) -> Word {
-        let receipt = match self.store.forget(name) {
+        let receipt = match self.roll.store().forget(name) {
             Ok(Some(receipt)) => receipt,
             Ok(None) => return Word::Refused(format!("nobody of the name {name} is enrolled")),
             Err(error) => return Word::Refused(error.to_string()),
@@ -460,11 +459,17 @@ impl Office {
         // It exists nowhere else, and an answer may be lost on its way. It names nobody.
         let text = serde_json::to_string(&receipt).unwrap_or_default();
         tracing::info!(receipt = text, "a person is forgotten");
-        if let Err(error) = self.make_known() {
-            // The receipt exists nowhere else, and the person is gone: told all the same.
-            tracing::error!("the store cannot be read anew, restart earwitness: {error}");
-        }
+        self.make_known();
         Word::Forgotten(Box::new(receipt))
+    }
+
+    /// What was asked for is done, and told, also if this fails.
+    fn make_known(&self) {
+        if let Err(error) = self.roll.renew() {
+            tracing::error!(
+                "the store cannot be read anew: it is tried again until all know: {error}"
+            );
+        }
     }
 
     /// Who is to be forgotten is not enrolled by what is under way.
@@ -477,12 +482,6 @@ impl Office {
                 self.end(&taking, Word::Refused("forgotten meanwhile".into()));
             }
         }
-    }
-
-    fn make_known(&self) -> Result<(), StoreError> {
-        let people = super::candidates(self.store.list()?, &self.pack_hash);
-        self.standing.know(people);
-        Ok(())
     }
 }
 

@@ -371,3 +371,67 @@ fn who_comes_and_goes_by_the_command_line_is_known_without_a_restart() {
         ended.stderr
     );
 }
+
+#[test]
+fn an_enrolment_that_is_cancelled_ends_for_both_and_stores_nothing() {
+    let broker = Mosquitto::start();
+    let listener = Listener::start(broker.port);
+    let place = place(&broker, "", &["door"]);
+    write_wav(&place.path("door.wav"), 16_000, &silence(60.0, 16_000));
+    let mut daemon = place.start(&["run"]);
+    wait_up(&mut daemon, &listener, "door");
+    let cancel = |client: &str, id: &str| {
+        let topic = format!("from/{client}/command/cancel");
+        publish(&broker, &topic, &json!({"stream": "door", "id": id}));
+    };
+    let enrol = |id: &str| {
+        let ask = json!({"stream": "door", "name": "alice", "id": id});
+        publish(&broker, "from/admin/command/enrol", &ask);
+    };
+    let reason = |answer: &Value| answer["reason"].as_str().unwrap_or_default().to_owned();
+    cancel("admin", "none");
+    let answer = end(&mut daemon, &listener, "none");
+    assert!(
+        answer["ok"] == false && reason(&answer).contains("no enrolment is under way"),
+        "{answer}"
+    );
+    // Twice: the place is free again.
+    for round in ["1", "2"] {
+        let (first, second, third) = (
+            format!("enrol-{round}"),
+            format!("panel-{round}"),
+            format!("admin-{round}"),
+        );
+        enrol(&first);
+        daemon.until("its begin", || !answers(&listener, &first).is_empty());
+        let begun = answers(&listener, &first).pop().unwrap();
+        assert_eq!(begun["enrolment"]["phase"], "listening", "{begun}");
+        cancel("panel", &second);
+        let answer = end(&mut daemon, &listener, &second);
+        assert!(reason(&answer).contains("clients.panel"), "{answer}");
+        // Whoever may enrol may cancel.
+        cancel("admin", &third);
+        let answer = end(&mut daemon, &listener, &third);
+        assert_eq!(
+            (&answer["ok"], &answer["verb"]),
+            (&json!(true), &json!("cancel"))
+        );
+        assert_eq!(answer["enrolment"]["phase"], "idle", "{answer}");
+        let ended = end(&mut daemon, &listener, &first);
+        assert_eq!(
+            (&ended["ok"], &ended["verb"]),
+            (&json!(false), &json!("enrol"))
+        );
+        assert_eq!(reason(&ended), "cancelled", "{ended}");
+        assert_eq!(ended["enrolment"]["phase"], "idle", "{ended}");
+    }
+    let topic = format!("{BASE}/door/enrolment");
+    let kept: Value = serde_json::from_slice(&listener.on(&topic).last().unwrap().payload).unwrap();
+    assert_eq!(
+        (&kept["phase"], &kept["name"]),
+        (&json!("idle"), &json!("alice"))
+    );
+    daemon.stop();
+    let known = place.run(&["speakers", "list", "--json"]).expect(0);
+    assert_eq!(known.stdout.trim(), "", "nobody is stored");
+}

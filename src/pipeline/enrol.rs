@@ -99,10 +99,10 @@ struct Orders {
 
 /// What the registrar has to do.
 enum Order {
-    /// A sitting is complete, or a model failed on it.
-    Judge(usize, Result<Vec<Recording>, ModelError>),
-    /// The time of a stream's enrolment is over.
-    Late(usize),
+    /// The sitting of this stream and ticket is complete, or a model failed on it.
+    Judge(usize, u64, Result<Vec<Recording>, ModelError>),
+    /// The time of this stream's enrolment of this ticket is over.
+    Late(usize, u64),
     Forget(u64, String),
 }
 
@@ -132,7 +132,7 @@ impl Desk {
         if !slot.taken.load(Ordering::Relaxed) {
             return;
         }
-        let (pieces, label) = {
+        let (ticket, pieces, label) = {
             let mut taking = lock(&slot.taking);
             let Some(taking) = taking.as_mut().filter(|t| !t.is_judged) else {
                 return;
@@ -151,7 +151,7 @@ impl Desk {
             }
             taking.is_judged = true;
             let label = taking.request.label.clone();
-            (std::mem::take(&mut taking.pieces), label)
+            (taking.ticket, std::mem::take(&mut taking.pieces), label)
         };
         let name = label.unwrap_or_else(|| "the recording".into());
         let look = |piece: Piece| {
@@ -163,7 +163,7 @@ impl Desk {
         };
         let recordings = pieces.into_iter().map(look).collect();
         // It is one of the streams': there is a place.
-        self.order(Order::Judge(stream, recordings));
+        self.order(Order::Judge(stream, ticket, recordings));
     }
 
     /// Ends the registrar.
@@ -207,12 +207,12 @@ impl Desk {
                 };
                 let left = (taking.began + taking.request.within).saturating_duration_since(now);
                 if left.is_zero() {
-                    late = Some(stream);
+                    late = Some((stream, taking.ticket));
                 }
                 wait = Some(wait.map_or(left, |wait| wait.min(left)));
             }
-            if let Some(stream) = late {
-                return Some(Order::Late(stream));
+            if let Some((stream, ticket)) = late {
+                return Some(Order::Late(stream, ticket));
             }
             orders = match wait {
                 Some(wait) => {
@@ -227,12 +227,18 @@ impl Desk {
         }
     }
 
-    /// Frees a stream's place.
-    fn free(&self, stream: usize) -> Option<Taking> {
+    /// Frees a stream's place, if it is taken by that: somebody else may have it meanwhile.
+    fn free(&self, stream: usize, by: impl FnOnce(&Taking) -> bool) -> Option<Taking> {
         let slot = self.slots.get(stream)?;
         let mut taking = lock(&slot.taking);
+        let freed = taking.take_if(|taking| by(taking))?;
         slot.taken.store(false, Ordering::Relaxed);
-        taking.take()
+        Some(freed)
+    }
+
+    /// The same for one enrolment.
+    fn free_of(&self, stream: usize, ticket: u64) -> Option<Taking> {
+        self.free(stream, |taking| taking.ticket == ticket)
     }
 
     /// Tells how something ended; gives up only when the daemon ends.
@@ -278,6 +284,13 @@ impl People for Desk {
         slot.taken.store(true, Ordering::Relaxed);
         drop(orders);
         self.changed.notify_all();
+        Ok(())
+    }
+
+    fn cancel(&self, stream: usize) -> Result<(), String> {
+        let freed = self.free(stream, |_| true);
+        let taking = freed.ok_or("no enrolment is under way on this stream")?;
+        tracing::info!(name = taking.request.name, "enrolment cancelled");
         Ok(())
     }
 
@@ -373,14 +386,14 @@ impl Office {
     fn run(self) {
         while let Some(order) = self.desk.next() {
             match order {
-                Order::Judge(stream, recordings) => {
-                    if let Some(taking) = self.desk.free(stream) {
+                Order::Judge(stream, ticket, recordings) => {
+                    if let Some(taking) = self.desk.free_of(stream, ticket) {
                         let word = self.judge(&taking, recordings);
                         self.end(&taking, word);
                     }
                 }
-                Order::Late(stream) => {
-                    if let Some(taking) = self.desk.free(stream) {
+                Order::Late(stream, ticket) => {
+                    if let Some(taking) = self.desk.free_of(stream, ticket) {
                         let request = &taking.request;
                         let refusal = format!(
                             "expected {:.0} s of speech within {} s, found {:.1} s; speak longer, closer or with less noise",
@@ -474,11 +487,9 @@ impl Office {
 
     /// Who is to be forgotten is not enrolled by what is under way.
     fn give_up(&self, name: &str) {
-        for (stream, slot) in self.desk.slots.iter().enumerate() {
-            let is_theirs = lock(&slot.taking)
-                .as_ref()
-                .is_some_and(|taking| taking.request.name == name);
-            if let Some(taking) = is_theirs.then(|| self.desk.free(stream)).flatten() {
+        for stream in 0..self.desk.slots.len() {
+            let is_theirs = |taking: &Taking| taking.request.name == name;
+            if let Some(taking) = self.desk.free(stream, is_theirs) {
                 self.end(&taking, Word::Refused("forgotten meanwhile".into()));
             }
         }

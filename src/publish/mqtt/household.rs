@@ -256,14 +256,14 @@ impl Household {
             .is_some_and(|rest| rest.starts_with("/device/"))
     }
 
-    /// A message on a topic that was subscribed to.
+    /// A message on a topic that was subscribed to, and whom to answer.
     pub(super) fn hear(
         &mut self,
         message: &Incoming,
         topics: &Topics,
         states: &BTreeMap<String, StreamState>,
         now: Instant,
-    ) -> Option<Reply> {
+    ) -> Vec<Reply> {
         if self.home_assistant.enabled
             && message.topic == home_assistant::status_topic(&self.home_assistant)
         {
@@ -273,10 +273,12 @@ impl Household {
                 let spread = (JITTER[1] - JITTER[0]).mul_f64(random());
                 self.greet.get_or_insert(now + JITTER[0] + spread);
             }
-            return None;
+            return Vec::new();
         }
-        let asked = self.gate.read(topics, message, now)?;
-        Some(self.reply(asked, topics, states))
+        match self.gate.read(topics, message, now) {
+            Some(asked) => self.reply(asked, topics, states),
+            None => Vec::new(),
+        }
     }
 
     fn reply(
@@ -284,7 +286,7 @@ impl Household {
         asked: Asked,
         topics: &Topics,
         states: &BTreeMap<String, StreamState>,
-    ) -> Reply {
+    ) -> Vec<Reply> {
         if let Ok(Command {
             stream,
             wish: Some(wish),
@@ -324,7 +326,7 @@ impl Household {
             enrolment: None,
             receipt: None,
         };
-        Reply {
+        vec![Reply {
             topic: asked.reply_to,
             correlation: asked.correlation,
             payload: serde_json::to_vec(&answer).unwrap_or_default(),
@@ -333,7 +335,7 @@ impl Household {
                 true => Outcome::Done,
                 false => Outcome::Refused,
             },
-        }
+        }]
     }
 
     fn log_refusal(&mut self, verb: Option<Verb>, why: &str) {
@@ -343,7 +345,7 @@ impl Household {
         }
     }
 
-    /// Begins to enrol or to forget somebody.
+    /// Begins to enrol or to forget somebody, or ends it.
     fn wish(
         &mut self,
         asked: Asked,
@@ -351,9 +353,10 @@ impl Household {
         wish: Wish,
         states: &BTreeMap<String, StreamState>,
         topics: &Topics,
-    ) -> Reply {
+    ) -> Vec<Reply> {
         let verb = match wish {
             Wish::Forget(_) => Verb::Forget,
+            Wish::Cancel => Verb::Cancel,
             Wish::Name(_) | Wish::Enrol(..) => Verb::Enrol,
         };
         let route = Route {
@@ -365,15 +368,20 @@ impl Household {
         let at = match &wish {
             // Everywhere.
             Wish::Forget(_) => Ok(0),
-            Wish::Name(_) => self.index_of(stream),
+            Wish::Name(_) | Wish::Cancel => self.index_of(stream),
             Wish::Enrol(..) => self.heard_index_of(stream, states),
         };
         let told = match (&mut self.people, at) {
             (Some(people), Ok(at)) => people.ask(route, (stream, at), wish),
-            (Some(_), Err(why)) => Told::refused(route, why),
-            (None, _) => Told::refused(route, "people cannot be enrolled here".into()),
+            (Some(_), Err(why)) => vec![Told::refused(route, why)],
+            (None, _) => vec![Told::refused(
+                route,
+                "people cannot be enrolled here".into(),
+            )],
         };
-        self.tell(told, topics)
+        told.into_iter()
+            .map(|told| self.tell(told, topics))
+            .collect()
     }
 
     /// Word on somebody who is enrolled or forgotten, for whoever asked for it.
@@ -487,7 +495,7 @@ impl Household {
                 return Ok((settings, state.and_then(|s| serde_json::to_value(s).ok())));
             }
             // Told as wishes.
-            Verb::Enrol | Verb::Forget => return Err("nothing was asked for".into()),
+            Verb::Enrol | Verb::Cancel | Verb::Forget => return Err("nothing was asked for".into()),
         }
         self.controls.set(stream, settings);
         Ok((settings, None))

@@ -349,7 +349,7 @@ impl MqttSink {
             return;
         };
         let now = std::time::Instant::now();
-        if let Some(reply) = household.hear(message, &self.topics, &self.states, now) {
+        for reply in household.hear(message, &self.topics, &self.states, now) {
             self.answer(reply, client);
         }
     }

@@ -8,6 +8,7 @@ mod enrol;
 mod memory;
 mod queue;
 mod ready;
+mod registrar;
 mod roll;
 mod segmenter;
 mod standing;
@@ -34,9 +35,10 @@ use crate::task::{Fusion, Judge, Policy, Probe};
 pub use analyser::{Analyser, Asked, Heads, Heard};
 pub use curve::Shape;
 pub use engine::Counters;
-pub use enrol::{Desk, sitting};
+pub use enrol::Desk;
 pub use memory::StreamMemory;
 pub use ready::Ready;
+pub use registrar::sitting;
 pub use roll::candidates;
 pub use segmenter::{Segmenter, Window};
 pub use standing::Standing;
@@ -46,7 +48,7 @@ pub use warm_up::{Warm, warm_up};
 pub struct Pipeline {
     streams: Vec<JoinHandle<bool>>,
     engine: engine::Engine,
-    registrar: Option<enrol::Registrar>,
+    registrar: Option<registrar::Registrar>,
     watch: Option<watch::Watch>,
     stop: Arc<AtomicBool>,
     device: Device,
@@ -180,7 +182,7 @@ impl Pipeline {
                 let gate = Gate::new(pack, config.window.hop_s, spoof)?;
                 let (desk, roll) = (ready.desk.clone(), ready.roll.clone());
                 let hash = pack.hash();
-                Some(enrol::Registrar::start(
+                Some(registrar::Registrar::start(
                     desk,
                     roll,
                     &config.speaker,

@@ -115,6 +115,9 @@ async def check(announced, automations):
     button = kitchen["components"]["enrol"]
     assert json.loads(button["payload_press"]) == {"stream": "kitchen"}
     assert button["command_topic"] == name["command_topic"] == "earwitness/home/from/home-assistant/command/enrol"
+    button = kitchen["components"]["enrolment_cancel"]
+    assert json.loads(button["payload_press"]) == {"stream": "kitchen"}
+    assert button["command_topic"] == "earwitness/home/from/home-assistant/command/cancel"
     for automation in automations:
         cv.SCRIPT_SCHEMA(automation["actions"])
         cv.CONDITIONS_SCHEMA(automation.get("conditions", []))

@@ -1,5 +1,5 @@
-//! Enrolling and forgetting people over MQTT, against the real program and a real broker: who may, what is refused and why, and
-//! that the running daemon knows who came and who went.
+//! Enrolling and forgetting people while the daemon runs, against the real program and a real broker: who may over MQTT, what is
+//! refused and why, and that the running daemon knows who came and who went, also by the command line.
 
 #![cfg(target_os = "linux")]
 
@@ -75,7 +75,12 @@ fn clicking(mut samples: Vec<f32>) -> Vec<f32> {
 
 /// Whom the newest speaker event of the door names; `None`: nobody known, or nobody.
 fn speaks(listener: &Listener) -> Option<String> {
-    let events = listener.on(&format!("{BASE}/door/event/speaker"));
+    speaks_at(listener, "door")
+}
+
+/// The same of any stream.
+fn speaks_at(listener: &Listener, stream: &str) -> Option<String> {
+    let events = listener.on(&format!("{BASE}/{stream}/event/speaker"));
     let last: Value = serde_json::from_slice(&events.last()?.payload).unwrap();
     last["speaker"].as_str().map(str::to_owned)
 }
@@ -293,6 +298,140 @@ fn what_is_not_good_enough_is_refused_with_the_reason() {
     assert_eq!(answer["reason"], "forgotten meanwhile", "{answer}");
     end(&mut daemon, &listener, "gone");
     let (_, _) = daemon.stop();
+    let known = place.run(&["speakers", "list", "--json"]).expect(0);
+    assert_eq!(known.stdout.trim(), "", "nobody is stored");
+}
+
+#[test]
+fn who_comes_and_goes_by_the_command_line_is_known_without_a_restart() {
+    let broker = Mosquitto::start();
+    let listener = Listener::start(broker.port);
+    let place = place(&broker, "[spoof]\nenabled = false\n", &["door", "hall"]);
+    let rate = 16_000;
+    let turn = [alice(3.0, rate), silence(1.0, rate)].concat();
+    let other = [stranger(3.0, rate), silence(1.0, rate)].concat();
+    write_wav(&place.path("door.wav"), rate, &clicking(turn.repeat(40)));
+    write_wav(&place.path("hall.wav"), rate, &clicking(other.repeat(40)));
+    write_wav(&place.path("bob.wav"), rate, &stranger(6.0, rate));
+    // There is no store yet.
+    let mut daemon = place.start(&["run"]);
+    for stream in ["door", "hall"] {
+        wait_up(&mut daemon, &listener, stream);
+    }
+    let speaks = |stream: &str| speaks_at(&listener, stream);
+    place
+        .run(&["enroll", "--force", "bob", "bob.wav"])
+        .expect(0);
+    daemon.until("bob", || speaks("hall").as_deref() == Some("bob"));
+    assert_eq!(speaks("door"), None);
+
+    // Beside whom the daemon itself takes in.
+    let ask = json!({"stream": "door", "name": "alice", "seconds": 4, "id": "e"});
+    publish(&broker, "from/admin/command/enrol", &ask);
+    let told = end(&mut daemon, &listener, "e");
+    assert_eq!(told["enrolment"]["phase"], "enrolled", "{told}");
+    daemon.until("alice", || speaks("door").as_deref() == Some("alice"));
+    daemon.until("bob again", || speaks("hall").as_deref() == Some("bob"));
+
+    // Another name for the same voice, which nobody here has heard.
+    std::fs::write(place.path("phrase"), "a long phrase of nobody\n").unwrap();
+    let moved = |arguments: &[&str]| {
+        let phrase = ["--passphrase-file", "phrase"];
+        place.run(&[arguments, &phrase].concat()).expect(0);
+    };
+    moved(&["speakers", "export", "bob", "--to", "bob.ew"]);
+    place.run(&["forget", "bob"]).expect(0);
+    daemon.until("a stranger", || speaks("hall").is_none());
+    moved(&["speakers", "import", "bob.ew"]);
+    daemon.until("bob is back", || speaks("hall").as_deref() == Some("bob"));
+
+    place.run(&["speakers", "remove", "alice"]).expect(0);
+    daemon.until("alice is gone", || {
+        let events = listener.on(&format!("{BASE}/door/event/speaker"));
+        let read = |p: &rumqttc::Publish| serde_json::from_slice::<Value>(&p.payload).unwrap();
+        let last = events.iter().map(read).next_back().unwrap();
+        last["speaking"] == true && last["speaker"].is_null()
+    });
+    publish(
+        &broker,
+        "from/admin/command/forget",
+        &json!({"name": "bob", "id": "f"}),
+    );
+    assert!(end(&mut daemon, &listener, "f")["receipt"].is_object());
+    daemon.until("nobody is known", || speaks("hall").is_none());
+    let (ended, _) = daemon.stop();
+    let told = |people: usize| {
+        let line = format!("other people are known from now on people={people}");
+        ended.stderr.matches(&line).count()
+    };
+    assert_eq!(
+        [told(0), told(1), told(2)],
+        [1, 3, 2],
+        "1, 2, 1, 2, 1, 0: {}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn an_enrolment_that_is_cancelled_ends_for_both_and_stores_nothing() {
+    let broker = Mosquitto::start();
+    let listener = Listener::start(broker.port);
+    let place = place(&broker, "", &["door"]);
+    write_wav(&place.path("door.wav"), 16_000, &silence(60.0, 16_000));
+    let mut daemon = place.start(&["run"]);
+    wait_up(&mut daemon, &listener, "door");
+    let cancel = |client: &str, id: &str| {
+        let topic = format!("from/{client}/command/cancel");
+        publish(&broker, &topic, &json!({"stream": "door", "id": id}));
+    };
+    let enrol = |id: &str| {
+        let ask = json!({"stream": "door", "name": "alice", "id": id});
+        publish(&broker, "from/admin/command/enrol", &ask);
+    };
+    let reason = |answer: &Value| answer["reason"].as_str().unwrap_or_default().to_owned();
+    cancel("admin", "none");
+    let answer = end(&mut daemon, &listener, "none");
+    assert!(
+        answer["ok"] == false && reason(&answer).contains("no enrolment is under way"),
+        "{answer}"
+    );
+    // Twice: the place is free again.
+    for round in ["1", "2"] {
+        let (first, second, third) = (
+            format!("enrol-{round}"),
+            format!("panel-{round}"),
+            format!("admin-{round}"),
+        );
+        enrol(&first);
+        daemon.until("its begin", || !answers(&listener, &first).is_empty());
+        let begun = answers(&listener, &first).pop().unwrap();
+        assert_eq!(begun["enrolment"]["phase"], "listening", "{begun}");
+        cancel("panel", &second);
+        let answer = end(&mut daemon, &listener, &second);
+        assert!(reason(&answer).contains("clients.panel"), "{answer}");
+        // Whoever may enrol may cancel.
+        cancel("admin", &third);
+        let answer = end(&mut daemon, &listener, &third);
+        assert_eq!(
+            (&answer["ok"], &answer["verb"]),
+            (&json!(true), &json!("cancel"))
+        );
+        assert_eq!(answer["enrolment"]["phase"], "idle", "{answer}");
+        let ended = end(&mut daemon, &listener, &first);
+        assert_eq!(
+            (&ended["ok"], &ended["verb"]),
+            (&json!(false), &json!("enrol"))
+        );
+        assert_eq!(reason(&ended), "cancelled", "{ended}");
+        assert_eq!(ended["enrolment"]["phase"], "idle", "{ended}");
+    }
+    let topic = format!("{BASE}/door/enrolment");
+    let kept: Value = serde_json::from_slice(&listener.on(&topic).last().unwrap().payload).unwrap();
+    assert_eq!(
+        (&kept["phase"], &kept["name"]),
+        (&json!("idle"), &json!("alice"))
+    );
+    daemon.stop();
     let known = place.run(&["speakers", "list", "--json"]).expect(0);
     assert_eq!(known.stdout.trim(), "", "nobody is stored");
 }

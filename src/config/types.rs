@@ -430,8 +430,8 @@ pub struct Mqtt {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Commands {
-    /// Verbs (`mute`, `unmute`, `set`, `verify`) that anybody may use who may publish to `<prefix>/<node>/command/…`; `enrol`
-    /// and `forget` are for named clients only.
+    /// Verbs (`mute`, `unmute`, `set`, `verify`) that anybody may use who may publish to `<prefix>/<node>/command/…`; `enrol`,
+    /// `cancel` and `forget` are for named clients only.
     pub allow: Vec<Verb>,
     /// Verbs for those who publish to `<prefix>/<node>/from/<client>/command/…`, by client:
     /// `clients = { panel = ["verify"] }`.
@@ -455,6 +455,8 @@ pub enum Verb {
     Verify,
     /// Enrol a person from a stream.
     Enrol,
+    /// End an enrolment that is under way; whoever may enrol may also do that.
+    Cancel,
     /// Forget an enrolled person.
     Forget,
 }

@@ -116,17 +116,23 @@ impl Decision {
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Mute,
         Self::Unmute,
         Self::Set,
         Self::Verify,
         Self::Enrol,
+        Self::Cancel,
         Self::Forget,
     ];
     /// Those that anybody may be allowed. Who is enrolled decides whom a door opens for: that takes a named client, whom the
     /// broker's access list vouches for.
     pub const ANYBODY_S: [Self; 4] = [Self::Mute, Self::Unmute, Self::Set, Self::Verify];
+
+    /// Whether who may use this verb may use that one.
+    pub fn covers(self, verb: Self) -> bool {
+        self == verb || (self, verb) == (Self::Enrol, Self::Cancel)
+    }
 
     /// Its name, the last level of its topic.
     pub fn name(self) -> &'static str {
@@ -136,6 +142,7 @@ impl Verb {
             Self::Set => "set",
             Self::Verify => "verify",
             Self::Enrol => "enrol",
+            Self::Cancel => "cancel",
             Self::Forget => "forget",
         }
     }

@@ -1,28 +1,23 @@
 //! Enrolling from a stream that is analysed anyway, and forgetting, while the daemon runs.
 //!
 //! Three threads meet at the [`Desk`]: who asks (commands), the engine's workers, who hand over what they heard of a stream, and
-//! one registrar, who judges it and alone opens the store, so that neither analysis nor network waits for a disk.
+//! one registrar (`registrar`), who judges it and alone writes to the store, so that neither analysis nor network waits for a disk.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::Standing;
 use super::analyser::Analyser;
 use super::segmenter::Window;
 use crate::audio::Signal;
-use crate::config;
 use crate::model::ModelError;
 use crate::publish::enrolment::{News, People, Request, WORDS, Word};
-use crate::publish::time;
-use crate::store::{Enrolment, Note, Sitting, SpeakerStore, StoreError, expiry};
 use crate::task::Scores;
-use crate::task::enrol::{Gate, Heard, Recording};
-use crate::task::recording::{Evidence, Gathered};
+use crate::task::enrol::Recording;
+use crate::task::recording::Gathered;
 
 /// Of the places for words those that progress leaves to what ends an enrolment.
 const KEPT_FOR_ENDS: usize = WORDS / 2;
@@ -30,26 +25,6 @@ const KEPT_FOR_ENDS: usize = WORDS / 2;
 const ORDERS: usize = 256;
 /// How often is tried to tell an end for which there is no place.
 const AGAIN: Duration = Duration::from_millis(50);
-
-/// What the store keeps of a sitting.
-pub fn sitting(
-    config: &config::Speaker,
-    pack_hash: &str,
-    evidence: &Evidence,
-    embedding: Vec<f32>,
-) -> Sitting {
-    Sitting {
-        embedding: embedding.into(),
-        pack_hash: pack_hash.to_owned(),
-        note: Note {
-            created: time::now(),
-            windows: u32::try_from(evidence.windows).unwrap_or(u32::MAX),
-            speech_s: evidence.speech_s,
-            expires: config.keep_days.map(expiry),
-            ..Note::default()
-        },
-    }
-}
 
 /// Where those meet who ask, who hear and who keep the store.
 pub struct Desk {
@@ -70,14 +45,14 @@ struct Slot {
 }
 
 /// A sitting that is being taken.
-struct Taking {
-    ticket: u64,
-    request: Request,
+pub(super) struct Taking {
+    pub(super) ticket: u64,
+    pub(super) request: Request,
     began: Instant,
     /// Run and sample from which on audio counts: nothing that was said before somebody asked.
     from: Option<(u64, u64)>,
     pieces: Vec<Piece>,
-    gathered: Gathered,
+    pub(super) gathered: Gathered,
     /// Whole seconds of speech that were told.
     told_s: f64,
     /// Whether all was heard, and the registrar has it.
@@ -99,11 +74,11 @@ struct Orders {
 }
 
 /// What the registrar has to do.
-enum Order {
-    /// A sitting is complete, or a model failed on it.
-    Judge(usize, Result<Vec<Recording>, ModelError>),
-    /// The time of a stream's enrolment is over.
-    Late(usize),
+pub(super) enum Order {
+    /// The sitting of this stream and ticket is complete, or a model failed on it.
+    Judge(usize, u64, Result<Vec<Recording>, ModelError>),
+    /// The time of this stream's enrolment of this ticket is over.
+    Late(usize, u64),
     Forget(u64, String),
 }
 
@@ -133,7 +108,7 @@ impl Desk {
         if !slot.taken.load(Ordering::Relaxed) {
             return;
         }
-        let (pieces, label) = {
+        let (ticket, pieces, label) = {
             let mut taking = lock(&slot.taking);
             let Some(taking) = taking.as_mut().filter(|t| !t.is_judged) else {
                 return;
@@ -152,17 +127,22 @@ impl Desk {
             }
             taking.is_judged = true;
             let label = taking.request.label.clone();
-            (std::mem::take(&mut taking.pieces), label)
+            (taking.ticket, std::mem::take(&mut taking.pieces), label)
         };
         let name = label.unwrap_or_else(|| "the recording".into());
         let look = |piece: Piece| analyser.look(name.clone(), &piece.signal, piece.scores);
         let recordings = pieces.into_iter().map(look).collect();
         // It is one of the streams': there is a place.
-        self.order(Order::Judge(stream, recordings));
+        self.order(Order::Judge(stream, ticket, recordings));
+    }
+
+    /// How many places there are.
+    pub(super) fn streams(&self) -> usize {
+        self.slots.len()
     }
 
     /// Ends the registrar.
-    fn close(&self) {
+    pub(super) fn close(&self) {
         lock(&self.orders).closed = true;
         self.changed.notify_all();
     }
@@ -184,7 +164,7 @@ impl Desk {
     }
 
     /// Waits for something to do; `None`: the end.
-    fn next(&self) -> Option<Order> {
+    pub(super) fn next(&self) -> Option<Order> {
         let mut orders = lock(&self.orders);
         loop {
             if orders.closed {
@@ -202,12 +182,12 @@ impl Desk {
                 };
                 let left = (taking.began + taking.request.within).saturating_duration_since(now);
                 if left.is_zero() {
-                    late = Some(stream);
+                    late = Some((stream, taking.ticket));
                 }
                 wait = Some(wait.map_or(left, |wait| wait.min(left)));
             }
-            if let Some(stream) = late {
-                return Some(Order::Late(stream));
+            if let Some((stream, ticket)) = late {
+                return Some(Order::Late(stream, ticket));
             }
             orders = match wait {
                 Some(wait) => {
@@ -222,16 +202,22 @@ impl Desk {
         }
     }
 
-    /// Frees a stream's place.
-    fn free(&self, stream: usize) -> Option<Taking> {
+    /// Frees a stream's place, if it is taken by that: somebody else may have it meanwhile.
+    pub(super) fn free(&self, stream: usize, by: impl FnOnce(&Taking) -> bool) -> Option<Taking> {
         let slot = self.slots.get(stream)?;
         let mut taking = lock(&slot.taking);
+        let freed = taking.take_if(|taking| by(taking))?;
         slot.taken.store(false, Ordering::Relaxed);
-        taking.take()
+        Some(freed)
+    }
+
+    /// The same for one enrolment.
+    pub(super) fn free_of(&self, stream: usize, ticket: u64) -> Option<Taking> {
+        self.free(stream, |taking| taking.ticket == ticket)
     }
 
     /// Tells how something ended; gives up only when the daemon ends.
-    fn tell(&self, ticket: u64, word: Word) {
+    pub(super) fn tell(&self, ticket: u64, word: Word) {
         let mut news = News { ticket, word };
         loop {
             match self.news.try_send(news) {
@@ -273,6 +259,13 @@ impl People for Desk {
         slot.taken.store(true, Ordering::Relaxed);
         drop(orders);
         self.changed.notify_all();
+        Ok(())
+    }
+
+    fn cancel(&self, stream: usize) -> Result<(), String> {
+        let freed = self.free(stream, |_| true);
+        let taking = freed.ok_or("no enrolment is under way on this stream")?;
+        tracing::info!(name = taking.request.name, "enrolment cancelled");
         Ok(())
     }
 
@@ -319,168 +312,6 @@ impl Taking {
         if let Some(utterance) = &scores.utterance {
             self.gathered.add(utterance);
         }
-    }
-}
-
-/// Who keeps the store, on a thread of their own.
-pub struct Registrar {
-    desk: Arc<Desk>,
-    thread: JoinHandle<()>,
-}
-
-struct Office {
-    desk: Arc<Desk>,
-    standing: Arc<Standing>,
-    store: SpeakerStore,
-    config: config::Speaker,
-    pack_hash: String,
-    gate: Gate,
-}
-
-impl Registrar {
-    /// Begins to work. The store was opened by who made the first `standing`.
-    pub fn start(
-        desk: Arc<Desk>,
-        standing: Arc<Standing>,
-        config: &config::Speaker,
-        pack_hash: &str,
-        gate: Gate,
-    ) -> Result<Self, super::PipelineError> {
-        let office = Office {
-            desk: desk.clone(),
-            standing,
-            store: SpeakerStore::open(config)?,
-            config: config.clone(),
-            pack_hash: pack_hash.to_owned(),
-            gate,
-        };
-        let thread = std::thread::Builder::new()
-            .name("registrar".into())
-            .spawn(move || office.run())?;
-        Ok(Self { desk, thread })
-    }
-
-    /// Ends with what is under way.
-    pub fn stop(self) {
-        self.desk.close();
-        if self.thread.join().is_err() {
-            tracing::error!("the registrar panicked; the store is whole, since its writes are");
-        }
-    }
-}
-
-impl Office {
-    fn run(self) {
-        while let Some(order) = self.desk.next() {
-            match order {
-                Order::Judge(stream, recordings) => {
-                    if let Some(taking) = self.desk.free(stream) {
-                        let word = self.judge(&taking, recordings);
-                        self.end(&taking, word);
-                    }
-                }
-                Order::Late(stream) => {
-                    if let Some(taking) = self.desk.free(stream) {
-                        let request = &taking.request;
-                        let refusal = format!(
-                            "expected {:.0} s of speech within {} s, found {:.1} s; speak longer, closer or with less noise",
-                            request.seconds,
-                            request.within.as_secs(),
-                            taking.gathered.speech_s(),
-                        );
-                        self.end(&taking, Word::Refused(refusal));
-                    }
-                }
-                Order::Forget(ticket, name) => {
-                    self.give_up(&name);
-                    let word = self.forget(&name);
-                    self.desk.tell(ticket, word);
-                }
-            }
-        }
-    }
-
-    fn end(&self, taking: &Taking, word: Word) {
-        let name = &taking.request.name;
-        match &word {
-            Word::Enrolled { speech_s, .. } => tracing::info!(name, speech_s, "enrolled"),
-            Word::Refused(reason) => tracing::warn!(name, "not enrolled: {reason}"),
-            Word::Heard(_) | Word::Forgotten(_) => {}
-        }
-        self.desk.tell(taking.ticket, word);
-    }
-
-    fn judge(&self, taking: &Taking, recordings: Result<Vec<Recording>, ModelError>) -> Word {
-        let recordings = match recordings {
-            Ok(recordings) => recordings,
-            Err(error) => return Word::Refused(error.to_string()),
-        };
-        let heard = match self.gate.judge(&recordings) {
-            Ok(heard) if heard.faults.is_empty() => heard,
-            Ok(heard) => return Word::Refused(heard.faults.join("; ")),
-            Err(error) => return Word::Refused(error.to_string()),
-        };
-        let speech_s = heard.evidence.speech_s;
-        match self.keep(&taking.request, heard) {
-            Ok(person) => Word::Enrolled {
-                speech_s,
-                total_speech_s: person.speech_s(&self.pack_hash, SystemTime::now()),
-                sittings: person.sittings.len(),
-            },
-            Err(error) => Word::Refused(error.to_string()),
-        }
-    }
-
-    /// Stores a sitting, and lets all streams know.
-    fn keep(&self, request: &Request, heard: Heard) -> Result<Enrolment, StoreError> {
-        let mut sitting = sitting(
-            &self.config,
-            &self.pack_hash,
-            &heard.evidence,
-            heard.embedding,
-        );
-        let note = &mut sitting.note;
-        note.spread = heard.spread;
-        note.device.clone_from(&request.label);
-        note.consent.clone_from(&request.consent);
-        note.expires = request.keep_days.map(expiry).or(note.expires.take());
-        let person = self.store.add(&request.name, sitting, request.replace)?;
-        self.make_known()?;
-        Ok(person)
-    }
-
-    fn forget(&self, name: &str) -> Word {
-        let receipt = match self.store.forget(name) {
-            Ok(Some(receipt)) => receipt,
-            Ok(None) => return Word::Refused(format!("nobody of the name {name} is enrolled")),
-            Err(error) => return Word::Refused(error.to_string()),
-        };
-        // It exists nowhere else, and an answer may be lost on its way. It names nobody.
-        let text = serde_json::to_string(&receipt).unwrap_or_default();
-        tracing::info!(receipt = text, "a person is forgotten");
-        if let Err(error) = self.make_known() {
-            // The receipt exists nowhere else, and the person is gone: told all the same.
-            tracing::error!("the store cannot be read anew, restart earwitness: {error}");
-        }
-        Word::Forgotten(Box::new(receipt))
-    }
-
-    /// Who is to be forgotten is not enrolled by what is under way.
-    fn give_up(&self, name: &str) {
-        for (stream, slot) in self.desk.slots.iter().enumerate() {
-            let is_theirs = lock(&slot.taking)
-                .as_ref()
-                .is_some_and(|taking| taking.request.name == name);
-            if let Some(taking) = is_theirs.then(|| self.desk.free(stream)).flatten() {
-                self.end(&taking, Word::Refused("forgotten meanwhile".into()));
-            }
-        }
-    }
-
-    fn make_known(&self) -> Result<(), StoreError> {
-        let people = super::candidates(self.store.list()?, &self.pack_hash);
-        self.standing.know(people);
-        Ok(())
     }
 }
 

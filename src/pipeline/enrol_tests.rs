@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::audio::SAMPLE_RATE;
 use crate::config;
@@ -111,11 +113,31 @@ fn a_stream_takes_one_sitting_at_a_time_and_its_time_ends() {
     desk.enrol(3, 0, request("bob", 3.0)).unwrap();
     assert!(desk.enrol(4, 2, request("bob", 3.0)).is_err());
     // The other one has a minute.
-    assert!(matches!(desk.next(), Some(Order::Late(1))));
-    assert_eq!(desk.free(1).map(|t| t.ticket), Some(1));
+    assert!(matches!(desk.next(), Some(Order::Late(1, 1))));
+    assert_eq!(desk.free_of(1, 1).map(|t| t.ticket), Some(1));
     desk.enrol(5, 1, request("bob", 3.0)).unwrap();
     desk.close();
     assert!(desk.next().is_none());
+}
+
+#[test]
+fn what_is_cancelled_ends_nothing_that_begins_after_it() {
+    let desk = Desk::new(1);
+    assert!(desk.cancel(0).is_err() && desk.cancel(1).is_err());
+    let mut short = request("alice", 3.0);
+    short.within = Duration::ZERO;
+    desk.enrol(1, 0, short).unwrap();
+    // The registrar is about to end it; the one who cancels is first, and then somebody else begins.
+    let Some(Order::Late(stream, ticket)) = desk.next() else {
+        panic!("it is late");
+    };
+    desk.cancel(0).unwrap();
+    assert!(!desk.slots[0].taken.load(Ordering::Relaxed));
+    desk.enrol(2, 0, request("bob", 3.0)).unwrap();
+    assert!(desk.free_of(stream, ticket).is_none());
+    assert!(desk.slots[0].taken.load(Ordering::Relaxed));
+    assert_eq!(desk.free_of(0, 2).map(|t| t.ticket), Some(2));
+    assert!(desk.cancel(0).is_err());
 }
 
 #[test]

@@ -8,33 +8,38 @@ mod enrol;
 mod memory;
 mod queue;
 mod ready;
+mod registrar;
+mod roll;
 mod segmenter;
 mod standing;
 mod stream;
 mod warm_up;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crate::audio::{self, Frontend, SAMPLE_RATE, SourceError, WIDE_RATE};
 use crate::config::{self, Config};
 use crate::model::{Device, ModelError, Pack, Part};
 use crate::publish::Bus;
-use crate::store::{Enrolment, SpeakerStore, StoreError, Unusable};
+use crate::store::{Enrolment, SpeakerStore, StoreError};
 use crate::task::enrol::Gate;
 use crate::task::health::HealthPolicy;
 use crate::task::sound::SoundPolicy;
-use crate::task::speaker::{Candidate, Matcher, Scoring};
+use crate::task::speaker::{Matcher, Scoring};
 use crate::task::{Fusion, Judge, Policy, Probe};
 
 pub use analyser::{Analyser, Asked, Heads, Heard};
 pub use curve::Shape;
 pub use engine::Counters;
-pub use enrol::{Desk, sitting};
+pub use enrol::Desk;
 pub use memory::StreamMemory;
 pub use ready::Ready;
+pub use registrar::sitting;
+pub use roll::candidates;
 pub use segmenter::{Segmenter, Window};
 pub use standing::Standing;
 pub use warm_up::{Warm, warm_up};
@@ -43,7 +48,8 @@ pub use warm_up::{Warm, warm_up};
 pub struct Pipeline {
     streams: Vec<JoinHandle<bool>>,
     engine: engine::Engine,
-    registrar: Option<enrol::Registrar>,
+    registrar: Option<registrar::Registrar>,
+    watch: Option<watch::Watch>,
     stop: Arc<AtomicBool>,
     device: Device,
 }
@@ -70,37 +76,18 @@ pub enum PipelineError {
     Thread(#[from] std::io::Error),
 }
 
-/// What people are enrolled for the pack of this hash; those of whom there is nothing that it can be compared with are left out, with a
-/// warning.
-pub fn candidates(enrolments: Vec<Enrolment>, pack_hash: &str) -> Vec<Candidate> {
-    let now = SystemTime::now();
-    let candidate = |e: Enrolment| match e.template(pack_hash, now) {
-        Ok(template) => Some(Candidate {
-            embedding: template.to_vec(),
-            speech_s: e.speech_s(pack_hash, now),
-            name: e.name,
-        }),
-        Err(Unusable::OtherPack) => {
-            tracing::warn!(
-                name = e.name,
-                "was enrolled with other models and is not recognised: enrol again"
-            );
-            None
-        }
-        Err(Unusable::Expired) => {
-            tracing::warn!(
-                name = e.name,
-                "the time for which this voice may be kept is over: it is not recognised, and deleted at the next write"
-            );
-            None
-        }
-    };
-    enrolments.into_iter().filter_map(candidate).collect()
-}
-
 /// The decisions that a configuration, a pack and the enrolled people imply, on a stream.
 pub fn judge(config: &Config, pack: &Pack) -> Result<Judge, PipelineError> {
-    let people = candidates(SpeakerStore::load(&config.speaker)?, pack.hash());
+    judge_of(config, pack, SpeakerStore::load(&config.speaker)?)
+}
+
+/// The same with people who were read from the store before.
+fn judge_of(
+    config: &Config,
+    pack: &Pack,
+    enrolments: Vec<Enrolment>,
+) -> Result<Judge, PipelineError> {
+    let people = candidates(enrolments, pack.hash());
     // Without the head nobody is known and nothing is scored.
     let scoring = match pack.has(Part::Speaker) {
         true => Scoring::of(pack)?,
@@ -193,16 +180,20 @@ impl Pipeline {
             true => {
                 let spoof = Policy::new(&config.spoof.decision);
                 let gate = Gate::new(pack, spoof)?;
-                let (desk, judge) = (ready.desk.clone(), ready.judge.clone());
+                let (desk, roll) = (ready.desk.clone(), ready.roll.clone());
                 let hash = pack.hash();
-                Some(enrol::Registrar::start(
+                Some(registrar::Registrar::start(
                     desk,
-                    judge,
+                    roll,
                     &config.speaker,
                     hash,
                     gate,
                 )?)
             }
+            false => None,
+        };
+        let watch = match pack.has(Part::Speaker) {
+            true => Some(watch::Watch::start(ready.roll.clone())?),
             false => None,
         };
         let stop = Arc::new(AtomicBool::new(false));
@@ -233,6 +224,7 @@ impl Pipeline {
             streams,
             engine,
             registrar,
+            watch,
             stop,
             device,
         })
@@ -276,6 +268,7 @@ impl Pipeline {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.engine.stop(deadline);
+        drop(self.watch);
         if let Some(registrar) = self.registrar {
             registrar.stop();
         }

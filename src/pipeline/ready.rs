@@ -6,12 +6,14 @@ use std::time::Duration;
 use crate::config::{Config, Precision, Verb};
 use crate::model::{Device, Execution, Pack, Part, Runtime, Wanted};
 use crate::publish::control::Controls;
+use crate::store::SpeakerStore;
 
 use super::analyser::Analyser;
 use super::enrol::Desk;
 use super::queue::Batching;
+use super::roll::Roll;
 use super::standing::Standing;
-use super::{PipelineError, judge, warm_up};
+use super::{PipelineError, judge_of, warm_up};
 
 /// Windows that run together on a GPU unless the configuration says otherwise. One a run is best on a CPU.
 const GPU_BATCH: usize = 32;
@@ -22,6 +24,7 @@ const GPU_WORKERS: usize = 2;
 pub struct Ready {
     pub(super) analysers: Vec<Analyser>,
     pub(super) judge: Arc<Standing>,
+    pub(super) roll: Arc<Roll>,
     pub(super) desk: Arc<Desk>,
     /// Whether people may be enrolled and forgotten while the daemon runs.
     pub(super) takes_people: bool,
@@ -35,7 +38,9 @@ impl Ready {
     /// Opens the models that a configuration implies, once a worker. What `models.provider = "auto"` means is settled by the
     /// first worker; the others take the same or fail.
     pub fn open(config: &Config, runtime: &Runtime, pack: &Pack) -> Result<Self, PipelineError> {
-        let judge = judge(config, pack)?;
+        let store = SpeakerStore::open(&config.speaker)?;
+        let enrolments = store.list()?;
+        let judge = judge_of(config, pack, enrolments.clone())?;
         let wanted = Wanted {
             spoof: config.spoof.enabled,
             sound: judge.sound.is_some() && config.streams.iter().any(|s| s.sound),
@@ -77,9 +82,11 @@ impl Ready {
             warm(of_streams(next))
         };
         let analysers = side_by_side(workers, of_streams(first), warm, open)?;
+        let judge = Arc::new(Standing::new(judge));
         Ok(Self {
             analysers,
-            judge: Arc::new(Standing::new(judge)),
+            roll: Arc::new(Roll::new(store, enrolments, pack.hash(), judge.clone())),
+            judge,
             desk: Arc::new(Desk::new(config.streams.len())),
             takes_people: pack.has(Part::Speaker) && takes_people(config),
             batching,

@@ -36,13 +36,19 @@ pub struct Request {
     pub replace: bool,
 }
 
-/// Who keeps the enrolled people. Every call returns at once; what becomes of it is told as [`News`] with the ticket.
+/// Who keeps the enrolled people. Every call returns at once; what becomes of one with a ticket is told as [`News`].
 pub trait People: Send + Sync {
     /// Takes a sitting from the `stream`-th stream.
     ///
     /// # Errors
     /// Why it is not even begun.
     fn enrol(&self, ticket: u64, stream: usize, request: Request) -> Result<(), String>;
+
+    /// Ends what is under way on the `stream`-th stream: nothing of it is stored, and no end of it is told.
+    ///
+    /// # Errors
+    /// Why there is nothing to end.
+    fn cancel(&self, stream: usize) -> Result<(), String>;
 
     /// Forgets a person.
     ///
@@ -84,7 +90,7 @@ pub enum Word {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// None was begun.
+    /// None was begun, or it was cancelled.
     #[default]
     Idle,
     /// Speech is waited for and taken.

@@ -277,6 +277,7 @@ fn device(home: &Home, topics: &Topics, stream: &str, sound: bool) -> Result<Val
         ("enrolment", "sensor"),
         ("enrolment_name", "text"),
         ("enrol", "button"),
+        ("enrolment_cancel", "button"),
     ] {
         components[key] = json!({ "platform": platform });
     }
@@ -391,6 +392,18 @@ fn device(home: &Home, topics: &Topics, stream: &str, sound: bool) -> Result<Val
             "entity_category": "config",
             "command_topic": topic(Verb::Enrol)?,
             "payload_press": command(json!({})),
+        });
+        // Also while the source is down: that may be why.
+        components["enrolment_cancel"] = json!({
+            "platform": "button",
+            "unique_id": unique("enrolment_cancel"),
+            "default_entity_id": entity("button", "enrolment_cancel"),
+            "name": "Cancel enrolment",
+            "icon": "mdi:account-cancel",
+            "entity_category": "config",
+            "command_topic": topic(Verb::Cancel)?,
+            "payload_press": command(json!({})),
+            "availability": daemon_only,
         });
     }
     Ok(json!({

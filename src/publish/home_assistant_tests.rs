@@ -149,7 +149,14 @@ fn what_would_be_refused_is_not_shown() {
     let all = all(&home);
     let components = &all[1].1["components"];
     assert!(!is_removed(&components["verify"]));
-    for entity in ["mute", "margin", "enrolment", "enrolment_name", "enrol"] {
+    for entity in [
+        "mute",
+        "margin",
+        "enrolment",
+        "enrolment_name",
+        "enrol",
+        "enrolment_cancel",
+    ] {
         assert!(is_removed(&components[entity]), "{entity}");
     }
 }

@@ -7,12 +7,12 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use redb::backends::FileBackend;
+use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
     Builder, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
-    StorageError, WriteTransaction,
+    StorageBackend, StorageError, WriteTransaction,
 };
 use sha2::{Digest, Sha256};
 
@@ -28,6 +28,16 @@ const CACHE: usize = 1 << 20;
 /// A database file, there or not yet.
 pub(super) struct DatabaseFile {
     path: PathBuf,
+}
+
+/// What is different after a write: which file it is, how long, and when it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    length: u64,
+    modified: Option<SystemTime>,
+    /// Device, number, and when anything about it changed: a copy may bring an old time of writing along.
+    #[cfg(unix)]
+    file: (u64, u64, i64, i64),
 }
 
 /// The file, as far as we may use it, and locked as long as this lives.
@@ -61,6 +71,35 @@ impl DatabaseFile {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(source) => Err(self.io(source)),
         }
+    }
+
+    /// The file as it is now; `None`: it is not there.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        let meta = fs::metadata(&self.path).ok()?;
+        Some(Stamp {
+            length: meta.len(),
+            modified: meta.modified().ok(),
+            #[cfg(unix)]
+            file: {
+                use std::os::unix::fs::MetadataExt;
+                (meta.dev(), meta.ino(), meta.ctime(), meta.ctime_nsec())
+            },
+        })
+    }
+
+    /// What the file holds, in memory. Nothing is locked, and nothing written: whoever opens the file writes to it, if only that
+    /// it is open, which somebody who watches it would take for a change. A copy that was made during a write has wrong
+    /// checksums.
+    pub(super) fn copy(&self) -> Result<Database, StoreError> {
+        let bytes = fs::read(&self.path).map_err(|e| self.io(e))?;
+        let memory = InMemoryBackend::new();
+        memory
+            .set_len(bytes.len() as u64)
+            .and_then(|()| memory.write(0, &bytes))
+            .map_err(|e| self.damaged(e))?;
+        builder()
+            .create_with_backend(memory)
+            .map_err(|e| self.damaged(e))
     }
 
     /// Opens the file, waiting a little for others to let go of it.

@@ -137,8 +137,21 @@ impl KeyRing {
         Vault::seal(&lock, secret::random_key()?, old.receipts.clone())
     }
 
-    /// Opens a vault.
+    /// Opens a vault; a passphrase that is nowhere else is asked for at the terminal.
     pub(super) fn unlock(&self, text: &str) -> Result<Vault, KeyError> {
+        self.unlock_or(text, ask)
+    }
+
+    /// The same where there is nobody to ask.
+    pub(super) fn unlock_unasked(&self, text: &str) -> Result<Vault, KeyError> {
+        self.unlock_or(text, || Err(KeyError::NoPassphrase))
+    }
+
+    fn unlock_or(
+        &self,
+        text: &str,
+        ask: impl FnOnce() -> Result<(Zeroizing<String>, String), KeyError>,
+    ) -> Result<Vault, KeyError> {
         let kind = text.rsplit_once(':').map_or("", |(kind, _)| kind);
         let locks = if kind == "key" {
             self.keys()?

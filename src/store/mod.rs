@@ -16,6 +16,7 @@ mod secret;
 mod speakers;
 mod transform;
 
+pub use database::Stamp;
 pub use enrolment::{Enrolment, InvalidEnrolment, MAX_TEXT, Note, Sitting, Unusable};
 pub use error::StoreError;
 pub use keys::{KeyError, passphrase_of};

@@ -12,7 +12,7 @@ use crate::config;
 use crate::publish::time;
 
 use super::StoreError;
-use super::database::DatabaseFile;
+use super::database::{DatabaseFile, Stamp};
 use super::enrolment::{Enrolment, Sitting};
 use super::keys::{KeyError, KeyRing, Vault};
 use super::parcel;
@@ -149,6 +149,39 @@ impl SpeakerStore {
         let (raw, vault) = self.look()?;
         let rows = self.rows(raw, vault.as_deref())?;
         Ok(people(rows))
+    }
+
+    /// Everybody, as [`SpeakerStore::list`] gives them, for whoever looks again and again: the file is neither locked nor
+    /// written to, and nobody is asked for a passphrase.
+    ///
+    /// # Errors
+    /// Those of [`SpeakerStore::list`], also where somebody writes at this moment: look again.
+    pub fn peek(&self) -> Result<Vec<Enrolment>, StoreError> {
+        if !self.file.exists()? {
+            return Ok(Vec::new());
+        }
+        let raw = self.raw(&self.file.copy()?)?;
+        let vault = match &raw {
+            Raw::Sealed { vault, .. } => {
+                let vault = self.known(vault).map_or_else(
+                    || self.ring.unlock_unasked(vault).map(Arc::new),
+                    Ok::<_, KeyError>,
+                );
+                Some(vault.map_err(|e| self.key(e))?)
+            }
+            Raw::Empty | Raw::First(_) => None,
+        };
+        let rows = self.rows(raw, vault.as_deref())?;
+        if let Some(vault) = vault {
+            self.keep(vault);
+        }
+        Ok(people(rows))
+    }
+
+    /// What changes when somebody writes to the file; `None`: it is not there. Reading may change it, too, but not
+    /// [`SpeakerStore::peek`].
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.file.stamp()
     }
 
     /// One person, or nobody of that name.
@@ -475,13 +508,17 @@ impl SpeakerStore {
     }
 
     fn unlock(&self, text: &str) -> Result<Arc<Vault>, StoreError> {
-        let known = self.vault.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(vault) = known.as_ref().filter(|vault| vault.text == text) {
-            return Ok(vault.clone());
+        if let Some(vault) = self.known(text) {
+            return Ok(vault);
         }
-        drop(known);
         let vault = self.ring.unlock(text).map_err(|e| self.key(e))?;
         Ok(Arc::new(vault))
+    }
+
+    /// The vault that was opened last, if it is this one.
+    fn known(&self, text: &str) -> Option<Arc<Vault>> {
+        let known = self.vault.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().filter(|vault| vault.text == text).cloned()
     }
 
     fn keep(&self, vault: Arc<Vault>) {

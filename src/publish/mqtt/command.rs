@@ -32,7 +32,7 @@ pub struct Command {
     pub muted: bool,
     /// `set`: what changes.
     pub set: Set,
-    /// `enrol` and `forget`: what is asked for.
+    /// `enrol`, `cancel` and `forget`: what is asked for.
     pub wish: Option<Wish>,
 }
 
@@ -112,7 +112,7 @@ pub struct Answer {
     pub settings: Option<Settings>,
     /// `verify`: what stands, as in the stream's `state`.
     pub state: Option<Value>,
-    /// `enrol`: how it goes, until the phase is `enrolled` or `refused`.
+    /// `enrol`: how it goes, until the phase is `enrolled` or `refused`, or `idle` where it was cancelled. `cancel`: what is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enrolment: Option<Progress>,
     /// `forget`: the receipt, once it is done; `earwitness forget --check` reads it.
@@ -267,10 +267,11 @@ impl Gate {
             let verbs = Verb::ALL.map(Verb::name).join(", ");
             return Err(format!("unknown verb, expected one of {verbs}"));
         };
-        let allowed = match client {
-            None => self.allow.contains(&verb),
-            Some(client) => self.clients.get(client).is_some_and(|v| v.contains(&verb)),
+        let verbs = match client {
+            None => Some(&self.allow),
+            Some(client) => self.clients.get(client),
         };
+        let allowed = verbs.is_some_and(|verbs| verbs.iter().any(|listed| listed.covers(verb)));
         if !allowed {
             let whom = client.map_or("allow".to_owned(), |client| format!("clients.{client}"));
             return Err(format!(

@@ -154,11 +154,16 @@ fn who_may_do_what_is_configured() {
     let mut gate = gate(|config| {
         config.allow = vec![Verb::Verify];
         config.clients.insert("panel".into(), vec![Verb::Mute]);
+        config.clients.insert("admin".into(), vec![Verb::Enrol]);
+        config.clients.insert("guard".into(), vec![Verb::Cancel]);
     });
     let mut may = |topic| read(&mut gate, topic, r#"{"stream":"k"}"#).command.is_ok();
     assert!(may("command/verify") && !may("command/mute"));
     assert!(may("from/panel/command/mute") && !may("from/panel/command/verify"));
     assert!(!may("from/other/command/mute"));
+    assert!(may("from/admin/command/cancel") && may("from/guard/command/cancel"));
+    assert!(!may("from/panel/command/cancel") && !may("from/guard/command/enrol"));
+    assert!(!may("command/cancel"));
     assert!(gate.is_open());
     assert!(!self::gate(|config| config.allow.clear()).is_open());
     assert!(!self::gate(|config| config.per_minute = 0).is_open());

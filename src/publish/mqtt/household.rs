@@ -1,5 +1,5 @@
-//! What the link tells and hears beside events: vitals at regular intervals, settings, Home Assistant's discovery, commands.
-//! No socket: payloads out, decisions on what to send when.
+//! What the link tells and hears beside events: vitals at regular intervals, Home Assistant's discovery, and what is told of
+//! commands, which `service` carries out. No socket: payloads out, decisions on what to send when.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,19 +9,18 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::backoff::random;
-use super::command::{Answer, Asked, Command, Gate};
+use super::command::Gate;
 use super::options::MqttError;
-use super::people::{Desk, Route, Told, Wish};
+use super::service::{Reply, Service};
 use super::status::Status;
 use super::topic::Topics;
 use super::wire::Incoming;
-use crate::config::{self, Config, Verb};
-use crate::publish::control::{Controls, Settings, StreamSettings};
-use crate::publish::enrolment::{News, People, Progress, StreamEnrolment};
+use crate::config::{self, Config};
+use crate::publish::control::Controls;
+use crate::publish::enrolment::{News, People};
 use crate::publish::event::{Event, SCHEMA, SourceState};
 use crate::publish::home_assistant::{self, Home};
 use crate::publish::state::StreamState;
-use crate::publish::throttle::Throttle;
 use crate::publish::time;
 use crate::publish::vitals::{Gathered, NodeVitals};
 
@@ -32,41 +31,19 @@ const JITTER: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(3
 pub struct Household {
     node: String,
     streams: Vec<String>,
-    controls: Arc<Controls>,
     home_assistant: config::HomeAssistant,
     home: Home,
-    gate: Gate,
-    /// Where people may be enrolled or forgotten.
-    people: Option<Desk>,
+    service: Service,
     gathered: BTreeMap<String, Gathered>,
     interval: Duration,
     began: Instant,
     due: Instant,
     /// When Home Assistant, which has started, is told all again.
     greet: Option<Instant>,
-    refused: Throttle,
 }
 
 /// A retained message.
 pub type Retained = (String, Vec<u8>);
-
-/// An answer to be sent.
-pub struct Reply {
-    pub topic: String,
-    pub correlation: Option<Vec<u8>>,
-    pub payload: Vec<u8>,
-    /// What changed with it: settings, or how an enrolment goes.
-    pub retained: Option<Retained>,
-    pub outcome: Outcome,
-}
-
-/// What became of a command: it is counted once, at its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    Done,
-    Refused,
-    GoesOn,
-}
 
 impl Household {
     /// Of a whole configuration, with `[mqtt]` as given; `sounds` are the pack's classes.
@@ -77,12 +54,12 @@ impl Household {
         controls: Arc<Controls>,
     ) -> Self {
         let now = Instant::now();
+        let streams: Vec<String> = config.streams.iter().map(|s| s.id.clone()).collect();
         let gate = Gate::new(&mqtt.commands, now);
         let client = config.home_assistant.client.clone();
         Self {
             node: config.node.clone(),
-            streams: config.streams.iter().map(|s| s.id.clone()).collect(),
-            controls,
+            streams: streams.clone(),
             home_assistant: config.home_assistant.clone(),
             home: Home {
                 node: config.node.clone(),
@@ -96,27 +73,25 @@ impl Household {
                 verbs: gate.verbs(client.as_deref()).to_vec(),
                 client,
             },
-            gate,
-            people: None,
+            service: Service::new(&config.node, streams, controls, gate),
             gathered: BTreeMap::new(),
             interval: Duration::from_secs(mqtt.vitals_s.max(1)),
             began: now,
             due: now,
             greet: None,
-            refused: Throttle::new(Duration::from_secs(10)),
         }
     }
 
     /// The same where people can be enrolled and forgotten, which is refused elsewhere. What becomes of it comes as `news`.
     pub fn with_people(mut self, people: Arc<dyn People>, news: mpsc::Receiver<News>) -> Self {
-        self.people = Some(Desk::new(people, news));
+        self.service.take_people(people, news);
         self
     }
 
     /// The next word on somebody who is enrolled or forgotten; waits for ever where none can come.
     pub(super) async fn news(household: &mut Option<Self>) -> News {
-        match household.as_mut().and_then(|h| h.people.as_mut()) {
-            Some(people) => people.next().await,
+        match household {
+            Some(household) => household.service.news().await,
             None => std::future::pending().await,
         }
     }
@@ -131,18 +106,7 @@ impl Household {
                 |(topic, payload): (String, Value)| (topic, payload.to_string().into_bytes());
             all.extend(announced.into_iter().map(bytes));
         }
-        for stream in &self.streams {
-            if let Some(settings) = self.controls.settings(stream) {
-                all.push(self.settings(topics, stream, &settings)?);
-            }
-            if let Some(people) = self
-                .people
-                .as_ref()
-                .filter(|_| self.gate.allows(Verb::Enrol))
-            {
-                all.push(self.enrolment(topics, stream, people.progress(stream))?);
-            }
-        }
+        all.extend(self.service.first(topics)?);
         Ok(all)
     }
 
@@ -166,7 +130,7 @@ impl Household {
         if self.home_assistant.enabled {
             all.push(home_assistant::status_topic(&self.home_assistant));
         }
-        if self.gate.is_open() {
+        if self.service.is_open() {
             all.extend(topics.commands());
         }
         all
@@ -256,14 +220,14 @@ impl Household {
             .is_some_and(|rest| rest.starts_with("/device/"))
     }
 
-    /// A message on a topic that was subscribed to.
+    /// A message on a topic that was subscribed to, and whom to answer.
     pub(super) fn hear(
         &mut self,
         message: &Incoming,
         topics: &Topics,
         states: &BTreeMap<String, StreamState>,
         now: Instant,
-    ) -> Option<Reply> {
+    ) -> Vec<Reply> {
         if self.home_assistant.enabled
             && message.topic == home_assistant::status_topic(&self.home_assistant)
         {
@@ -273,239 +237,13 @@ impl Household {
                 let spread = (JITTER[1] - JITTER[0]).mul_f64(random());
                 self.greet.get_or_insert(now + JITTER[0] + spread);
             }
-            return None;
+            return Vec::new();
         }
-        let asked = self.gate.read(topics, message, now)?;
-        Some(self.reply(asked, topics, states))
-    }
-
-    fn reply(
-        &mut self,
-        asked: Asked,
-        topics: &Topics,
-        states: &BTreeMap<String, StreamState>,
-    ) -> Reply {
-        if let Ok(Command {
-            stream,
-            wish: Some(wish),
-            ..
-        }) = &asked.command
-        {
-            let (stream, wish) = (stream.clone(), wish.clone());
-            return self.wish(asked, &stream, wish, states, topics);
-        }
-        let done = asked
-            .command
-            .and_then(|command| self.carry_out(&command, states).map(|done| (command, done)));
-        let (mut retained, mut state, mut settings, mut reason) = (None, None, None, None);
-        match done {
-            Ok((command, (now, stands))) => {
-                tracing::info!(
-                    verb = command.verb.name(),
-                    stream = command.stream,
-                    "command carried out"
-                );
-                retained = self.settings(topics, &command.stream, &now).ok();
-                (settings, state) = (Some(now), stands);
-            }
-            Err(why) => {
-                self.log_refusal(asked.verb, &why);
-                reason = Some(why);
-            }
-        }
-        let answer = Answer {
-            schema: SCHEMA,
-            verb: asked.verb,
-            id: asked.id,
-            ok: reason.is_none(),
-            reason,
-            settings,
-            state,
-            enrolment: None,
-            receipt: None,
-        };
-        Reply {
-            topic: asked.reply_to,
-            correlation: asked.correlation,
-            payload: serde_json::to_vec(&answer).unwrap_or_default(),
-            retained,
-            outcome: match answer.ok {
-                true => Outcome::Done,
-                false => Outcome::Refused,
-            },
-        }
-    }
-
-    fn log_refusal(&mut self, verb: Option<Verb>, why: &str) {
-        if let Some(count) = self.refused.hit(Instant::now()) {
-            let verb = verb.map_or("?", Verb::name);
-            tracing::warn!(verb, count, "command refused: {why}");
-        }
-    }
-
-    /// Begins to enrol or to forget somebody.
-    fn wish(
-        &mut self,
-        asked: Asked,
-        stream: &str,
-        wish: Wish,
-        states: &BTreeMap<String, StreamState>,
-        topics: &Topics,
-    ) -> Reply {
-        let verb = match wish {
-            Wish::Forget(_) => Verb::Forget,
-            Wish::Name(_) | Wish::Enrol(..) => Verb::Enrol,
-        };
-        let route = Route {
-            reply_to: asked.reply_to,
-            correlation: asked.correlation,
-            id: asked.id,
-            verb,
-        };
-        let at = match &wish {
-            // Everywhere.
-            Wish::Forget(_) => Ok(0),
-            Wish::Name(_) => self.index_of(stream),
-            Wish::Enrol(..) => self.heard_index_of(stream, states),
-        };
-        let told = match (&mut self.people, at) {
-            (Some(people), Ok(at)) => people.ask(route, (stream, at), wish),
-            (Some(_), Err(why)) => Told::refused(route, why),
-            (None, _) => Told::refused(route, "people cannot be enrolled here".into()),
-        };
-        self.tell(told, topics)
+        self.service.hear(message, topics, states, now)
     }
 
     /// Word on somebody who is enrolled or forgotten, for whoever asked for it.
     pub(super) fn report(&mut self, news: News, topics: &Topics) -> Option<Reply> {
-        let told = self.people.as_mut()?.take(news)?;
-        Some(self.tell(told, topics))
-    }
-
-    fn tell(&mut self, told: Told, topics: &Topics) -> Reply {
-        let Told {
-            route,
-            progress,
-            receipt,
-            refused,
-            goes_on,
-        } = told;
-        if let Some(why) = &refused {
-            self.log_refusal(Some(route.verb), why);
-        }
-        let outcome = match (&refused, goes_on) {
-            (Some(_), _) => Outcome::Refused,
-            (None, true) => Outcome::GoesOn,
-            (None, false) => Outcome::Done,
-        };
-        let retained = progress
-            .clone()
-            .and_then(|(stream, progress)| self.enrolment(topics, &stream, progress).ok());
-        let answer = Answer {
-            schema: SCHEMA,
-            verb: Some(route.verb),
-            id: route.id,
-            ok: refused.is_none(),
-            reason: refused,
-            settings: None,
-            state: None,
-            enrolment: progress.map(|(_, progress)| progress),
-            receipt: receipt.and_then(|receipt| serde_json::to_value(receipt).ok()),
-        };
-        Reply {
-            topic: route.reply_to,
-            correlation: route.correlation,
-            payload: serde_json::to_vec(&answer).unwrap_or_default(),
-            retained,
-            outcome,
-        }
-    }
-
-    /// Where a stream stands among all, or that there is none of this name.
-    fn index_of(&self, stream: &str) -> Result<usize, String> {
-        let at = self.streams.iter().position(|known| known == stream);
-        at.ok_or_else(|| {
-            format!(
-                "no stream `{stream}`, expected one of {}",
-                self.streams.join(", ")
-            )
-        })
-    }
-
-    /// The same of one whose source is up.
-    fn heard_index_of(
-        &self,
-        stream: &str,
-        states: &BTreeMap<String, StreamState>,
-    ) -> Result<usize, String> {
-        let at = self.index_of(stream)?;
-        let state = states.get(stream);
-        match state.is_some_and(|s| s.source == Some(SourceState::Up)) {
-            true => Ok(at),
-            false => Err(format!(
-                "nothing is heard of `{stream}`: its source is not up"
-            )),
-        }
-    }
-
-    fn enrolment(
-        &self,
-        topics: &Topics,
-        stream: &str,
-        progress: Progress,
-    ) -> Result<Retained, MqttError> {
-        let told = StreamEnrolment {
-            schema: SCHEMA,
-            node: self.node.clone(),
-            stream: stream.to_owned(),
-            progress,
-        };
-        let bytes = serde_json::to_vec(&told).unwrap_or_default();
-        Ok((topics.enrolment(stream)?, bytes))
-    }
-
-    /// Does it. What the stream is set to then, and what stands where that was asked.
-    fn carry_out(
-        &self,
-        command: &Command,
-        states: &BTreeMap<String, StreamState>,
-    ) -> Result<(Settings, Option<Value>), String> {
-        let stream = &command.stream;
-        self.index_of(stream)?;
-        let unknown = || format!("no stream `{stream}`");
-        let mut settings = self.controls.settings(stream).ok_or_else(unknown)?;
-        match command.verb {
-            Verb::Mute | Verb::Unmute => settings.muted = command.muted,
-            Verb::Set => {
-                settings.speaker = command.set.speaker.applied(settings.speaker)?;
-                settings.spoof = command.set.spoof.applied(settings.spoof)?;
-            }
-            Verb::Verify => {
-                self.heard_index_of(stream, states)?;
-                self.controls.ask(stream);
-                let state = states.get(stream);
-                return Ok((settings, state.and_then(|s| serde_json::to_value(s).ok())));
-            }
-            // Told as wishes.
-            Verb::Enrol | Verb::Forget => return Err("nothing was asked for".into()),
-        }
-        self.controls.set(stream, settings);
-        Ok((settings, None))
-    }
-
-    fn settings(
-        &self,
-        topics: &Topics,
-        stream: &str,
-        settings: &Settings,
-    ) -> Result<Retained, MqttError> {
-        let told = StreamSettings {
-            schema: SCHEMA,
-            node: self.node.clone(),
-            stream: stream.to_owned(),
-            settings: *settings,
-        };
-        let bytes = serde_json::to_vec(&told).unwrap_or_default();
-        Ok((topics.settings(stream)?, bytes))
+        self.service.report(news, topics)
     }
 }

@@ -1,23 +1,32 @@
 //! The loop that owns client and event loop. Events come in through the sink's inbox, whatever the broker does.
+//!
+//! ```text
+//! intake  an event → what waits, what stands     disk  what waits, also on disk
+//! word    what is told of the connection: log, status
+//! ```
+
+mod disk;
+mod intake;
+mod word;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use self::disk::Disk;
 use super::backoff::{Backoff, random};
-use super::delivery::{CHANNEL, Delivery, Order};
+use super::delivery::{CHANNEL, Delivery};
 use super::failure::{Failure, NETWORK_TIMEOUT_S, explain, overflow};
-use super::household::{Household, Outcome, Reply};
+use super::household::Household;
 use super::options::{MqttError, OFFLINE, Options};
-use super::outbox::{Limits, Message, OutboxError, Report, Store, Writer};
-use super::status::{Status, StatusHandle};
-use super::topic::{TopicError, Topics};
+use super::outbox::{Limits, Report};
+use super::service::{Outcome, Reply};
+use super::status::StatusHandle;
+use super::topic::Topics;
 use super::wire::{self, Client, Happening, Incoming};
 use crate::config;
 use crate::publish::bus::{Inbox, Sink, SinkError};
-use crate::publish::event::{Body, Event};
 use crate::publish::state::StreamState;
 use crate::publish::throttle::Throttle;
 
@@ -33,26 +42,14 @@ pub struct MqttSink {
     delivery: Delivery,
     states: BTreeMap<String, StreamState>,
     status: StatusHandle,
-    disk: Option<Disk>,
-    writer: Option<Writer>,
+    disk: Disk,
     household: Option<Household>,
     inbox_closed: bool,
     invalid: Throttle,
     full: Throttle,
-    evicted: Throttle,
     refused: Throttle,
     lost: Throttle,
     last_loss: String,
-}
-
-/// The outbox before its thread runs.
-struct Disk {
-    path: PathBuf,
-    limits: Limits,
-    /// None when the disk refused; it is tried again.
-    store: Option<Store>,
-    /// The first key that it does not have.
-    end: u64,
 }
 
 /// How a connection ended.
@@ -92,9 +89,9 @@ impl MqttSink {
                     bytes: config.outbox_max_mb * 1_000_000,
                     age: Duration::from_secs(config.outbox_max_age_h * 3600),
                 };
-                open(path.clone(), limits, config.backlog, &status)?
+                Disk::open(path.clone(), limits, config.backlog, &status)?
             }
-            _ => (Delivery::new(config.backlog), None),
+            _ => (Delivery::new(config.backlog), Disk::none(&status)),
         };
         delivery.retain(topics.status(), b"online".to_vec());
         delivery.retain(topics.info(), info.to_string().into_bytes());
@@ -105,12 +102,10 @@ impl MqttSink {
             states: BTreeMap::new(),
             status,
             disk,
-            writer: None,
             household: None,
             inbox_closed: false,
             invalid: Throttle::new(Duration::from_secs(10)),
             full: Throttle::new(Duration::from_secs(60)),
-            evicted: Throttle::new(Duration::from_secs(60)),
             refused: Throttle::new(Duration::from_secs(60)),
             lost: Throttle::new(Duration::from_secs(60)),
             last_loss: String::new(),
@@ -125,16 +120,9 @@ impl MqttSink {
     pub fn with(mut self, household: Household) -> Result<Self, MqttError> {
         let first = household.first(&self.topics)?;
         let topics = household.topics(&self.topics, &first)?;
-        if let Some(store) = self.disk.as_mut().and_then(|disk| disk.store.as_mut()) {
-            match store.announce(&topics) {
-                Ok(gone) => {
-                    for topic in gone {
-                        tracing::info!(topic, "cleared: an earlier run announced it");
-                        self.delivery.retain(topic, Vec::new());
-                    }
-                }
-                Err(error) => outbox_fails(&self.status, &error.to_string()),
-            }
+        for topic in self.disk.announce(&topics) {
+            tracing::info!(topic, "cleared: an earlier run announced it");
+            self.delivery.retain(topic, Vec::new());
         }
         for (topic, payload) in first {
             if !self.delivery.retain(topic.clone(), payload) {
@@ -148,17 +136,6 @@ impl MqttSink {
     /// For logs and `doctor`; stays valid while the sink runs and after.
     pub fn status(&self) -> StatusHandle {
         self.status.clone()
-    }
-
-    /// Starts the outbox's thread.
-    fn start_outbox(&mut self) -> Result<(), SinkError> {
-        let Some(disk) = self.disk.take() else {
-            return Ok(());
-        };
-        let writer = Writer::start(&disk.path, disk.limits, disk.store, disk.end)
-            .map_err(|e| SinkError(format!("cannot start the outbox's thread: {e}")))?;
-        self.writer = Some(writer);
-        Ok(())
     }
 
     async fn serve(&mut self, inbox: &mut Inbox) {
@@ -191,17 +168,8 @@ impl MqttSink {
 
     /// Lets the outbox write what it has, and tells what becomes of the rest.
     fn finish(&mut self, inbox: &Inbox) {
-        self.place_orders();
-        if let Some(mut writer) = self.writer.take() {
-            writer.desk.close();
-            let deadline = inbox.deadline().unwrap_or_else(std::time::Instant::now);
-            while let Some(report) = writer.next_until(deadline) {
-                self.take_report(Some(report));
-            }
-            if !writer.finish(deadline) {
-                tracing::warn!("the outbox was not written in time");
-            }
-        }
+        let deadline = inbox.deadline().unwrap_or_else(std::time::Instant::now);
+        self.disk.finish(&mut self.delivery, deadline);
         self.publish_status();
         let (pending, exposed) = (self.delivery.pending(), self.delivery.exposed());
         let broker = &self.options.address;
@@ -250,7 +218,7 @@ impl MqttSink {
                             Some(event) => self.take(&event, up.map(|_| &client)),
                             None => self.inbox_closed = true,
                         },
-                        report = Writer::next(&mut self.writer) => self.take_report(report),
+                        report = self.disk.next() => self.take_report(report),
                         news = Household::news(&mut self.household), if up.is_some() => {
                             let household = self.household.as_mut();
                             if let Some(reply) = household.and_then(|h| h.report(news, &self.topics)) {
@@ -330,8 +298,14 @@ impl MqttSink {
         while room && let Some(out) = self.delivery.next(*farewell != Farewell::None) {
             room = client.publish(out.topic, true, out.retain, out.payload);
         }
-        self.place_orders();
+        self.disk.place_orders(&mut self.delivery);
         room
+    }
+
+    /// Word from the outbox.
+    fn take_report(&mut self, report: Option<Report>) {
+        self.disk.take(report, &mut self.delivery);
+        self.publish_status();
     }
 
     /// `false`: the client has no room.
@@ -349,7 +323,7 @@ impl MqttSink {
             return;
         };
         let now = std::time::Instant::now();
-        if let Some(reply) = household.hear(message, &self.topics, &self.states, now) {
+        for reply in household.hear(message, &self.topics, &self.states, now) {
             self.answer(reply, client);
         }
     }
@@ -409,147 +383,6 @@ impl MqttSink {
             .repeat(|topic| states.iter().any(|state| state == topic));
     }
 
-    /// Hands the outbox what there is to do.
-    fn place_orders(&mut self) {
-        let orders = std::mem::take(&mut self.delivery.orders);
-        let Some(writer) = &self.writer else {
-            return;
-        };
-        for order in orders {
-            match order {
-                Order::Insert(key, message) => writer.desk.insert(key, message),
-                Order::Remove(key) => writer.desk.remove(key),
-                Order::Load(from) => writer.desk.load(from),
-                Order::Forget(topic) => writer.desk.forget(topic),
-            }
-        }
-    }
-
-    /// Word from the outbox; `None`: its thread has died.
-    fn take_report(&mut self, report: Option<Report>) {
-        match report {
-            Some(Report::Stored {
-                below,
-                events,
-                bytes,
-            }) => {
-                self.delivery.stored(below);
-                self.status.update(|s| {
-                    if s.outbox_error.take().is_some() {
-                        tracing::info!(events, "the outbox works again");
-                    }
-                    (s.stored, s.stored_bytes) = (events, bytes);
-                });
-            }
-            Some(Report::Evicted(evicted)) => {
-                let aged = self.delivery.evicted(&evicted.aged);
-                let crowded = self.delivery.evicted(&evicted.crowded);
-                self.status.update(|s| s.evicted += aged + crowded);
-                if aged + crowded > 0 && self.evicted.hit(std::time::Instant::now()).is_some() {
-                    let total = self.status.get().evicted;
-                    tracing::warn!(
-                        aged,
-                        crowded,
-                        total,
-                        "the oldest events left the outbox undelivered: outbox_max_age_h or outbox_max_mb is reached"
-                    );
-                }
-            }
-            Some(Report::Loaded {
-                from,
-                below,
-                messages,
-            }) => self.delivery.loaded(from, below, messages),
-            Some(Report::Failing(reason)) => outbox_fails(&self.status, &reason),
-            Some(Report::Reset) => self.delivery.reset(),
-            None => {
-                self.writer = None;
-                self.delivery.abandon();
-                outbox_fails(&self.status, "its thread has ended; restart earwitness");
-            }
-        }
-        self.place_orders();
-        self.publish_status();
-    }
-
-    /// MQTT 5 only: the broker takes the connection, but not this.
-    fn broker_refused(&mut self, reason: &str, is_event: bool) {
-        let what = if is_event {
-            "an event"
-        } else {
-            "a retained message"
-        };
-        let text = format!(
-            "{} refuses {what}: {reason}; check what user and client id may publish there",
-            self.options.address
-        );
-        if self.refused.hit(std::time::Instant::now()).is_some() {
-            tracing::error!("{text}");
-        }
-        self.status.update(|s| s.last_error = Some(text));
-    }
-
-    /// One event from the bus; `client` when the connection stands.
-    fn take(&mut self, event: &Event, client: Option<&Client>) {
-        if let Err(error) = self.try_take(event, client) {
-            self.status.update(|s| s.invalid += 1);
-            if let Some(count) = self.invalid.hit(std::time::Instant::now()) {
-                tracing::error!(count, "event not published: {error}");
-            }
-        }
-        self.publish_status();
-    }
-
-    fn try_take(&mut self, event: &Event, client: Option<&Client>) -> Result<(), String> {
-        if let Some(household) = &mut self.household {
-            household.take(event);
-        }
-        let bad_topic = |e: TopicError| e.to_string();
-        let stream = &event.id.stream;
-        let topic = self
-            .topics
-            .event(stream, event.body.kind())
-            .map_err(bad_topic)?;
-        let payload = event.to_json().map_err(|e| e.to_string())?;
-        if matches!(event.body, Body::Window { .. }) {
-            let sent = client.is_some_and(|client| {
-                self.delivery.offer(true) && client.publish(topic, false, false, payload)
-            });
-            if !sent {
-                self.status.update(|s| s.windows_skipped += 1);
-            }
-            return Ok(());
-        }
-        let (size, dropped) = (payload.len(), self.delivery.dropped);
-        let message = Message {
-            topic,
-            payload,
-            taken_ms: unix_ms(),
-        };
-        if !self.delivery.push(message) {
-            return Err(format!("{size} bytes do not fit into an MQTT packet"));
-        }
-        // At once, so that it is in memory only for as short as can be.
-        self.place_orders();
-        if self.delivery.dropped > dropped && self.full.hit(std::time::Instant::now()).is_some() {
-            let total = self.delivery.dropped;
-            tracing::warn!(total, "MQTT backlog is full: the oldest events are dropped");
-        }
-        let state = self
-            .states
-            .entry(stream.clone())
-            .or_insert_with(|| StreamState::new(&event.id));
-        if state.apply(event) {
-            let topic = self.topics.state(stream).map_err(bad_topic)?;
-            let payload = serde_json::to_vec(state).map_err(|e| e.to_string())?;
-            if !self.delivery.retain(topic, payload) {
-                self.states.remove(stream);
-                return Err("too many streams to keep a state of each".into());
-            }
-        }
-        Ok(())
-    }
-
     /// Goes through the stages of leaving; `true`: leave now.
     fn leave(
         &mut self,
@@ -600,7 +433,7 @@ impl MqttSink {
                     return true;
                 }
                 tokio::select! {
-                    report = Writer::next(&mut self.writer) => self.take_report(report),
+                    report = self.disk.next() => self.take_report(report),
                     () = sleep_until(Instant::now() + Duration::from_millis(20)) => {}
                 }
                 continue;
@@ -610,49 +443,10 @@ impl MqttSink {
                     Some(event) => self.take(&event, None),
                     None => self.inbox_closed = true,
                 },
-                report = Writer::next(&mut self.writer) => self.take_report(report),
+                report = self.disk.next() => self.take_report(report),
                 () = sleep_until(until) => return true,
             }
         }
-    }
-
-    fn connected(&mut self, session_present: bool) {
-        let pending = self.delivery.pending();
-        tracing::info!(broker = %self.options.address, session_present, pending, "MQTT connected");
-        self.last_loss.clear();
-        self.status.update(|s| {
-            s.connected = true;
-            s.connections += 1;
-        });
-    }
-
-    fn report(&mut self, failure: Failure, wait: Duration) {
-        let now = std::time::Instant::now();
-        // A new reason is always told, the same one once a minute.
-        if failure.text != self.last_loss {
-            self.lost = Throttle::new(Duration::from_secs(60));
-        }
-        if self.lost.hit(now).is_some() {
-            let (reason, broker) = (&failure.text, &self.options.address);
-            let pending = self.delivery.pending();
-            let retry_s = wait.as_secs_f64();
-            if failure.refused {
-                tracing::error!(%broker, retry_s, pending, "MQTT refused: {reason}");
-            } else {
-                tracing::warn!(%broker, retry_s, pending, "MQTT not connected: {reason}");
-            }
-        }
-        self.last_loss.clone_from(&failure.text);
-        self.status.update(|s| s.last_error = Some(failure.text));
-        self.publish_status();
-    }
-
-    fn publish_status(&self) {
-        let d = &self.delivery;
-        self.status.update(|s: &mut Status| {
-            (s.acked, s.refused, s.dropped) = (d.acked, d.refused, d.dropped);
-            (s.pending, s.secured) = (d.pending(), d.secured());
-        });
     }
 }
 
@@ -662,60 +456,10 @@ impl Sink for MqttSink {
             .enable_all()
             .build()
             .map_err(|e| SinkError(MqttError::Runtime(e).to_string()))?;
-        self.start_outbox()?;
+        self.disk.start()?;
         runtime.block_on(self.serve(&mut inbox));
         // A name look-up that hangs must not hold up the end.
         runtime.shutdown_background();
         Ok(())
     }
-}
-
-/// Opens the outbox. One that another daemon has, or that is none, is an error; a disk that refuses is waited for.
-fn open(
-    path: PathBuf,
-    limits: Limits,
-    backlog: usize,
-    status: &StatusHandle,
-) -> Result<(Delivery, Option<Disk>), MqttError> {
-    let opened = Store::open(&path, limits).and_then(|(store, _)| {
-        let (first, end) = store.range()?;
-        Ok((store, first, end))
-    });
-    let (store, first, end) = match opened {
-        Ok((store, first, end)) => (Some(store), first, end),
-        Err(error @ OutboxError::Disk { .. }) => {
-            outbox_fails(status, &error.to_string());
-            // Whatever the disk holds, its keys are lower: a daemon would need centuries to count so far.
-            (None, 1 << 62, 1 << 62)
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let waiting = store.as_ref().map_or(0, Store::events);
-    if waiting > 0 {
-        tracing::info!(waiting, outbox = %path.display(), "events of an earlier run wait in the outbox");
-    }
-    let disk = Disk {
-        path,
-        limits,
-        store,
-        end,
-    };
-    Ok((Delivery::durable(backlog, first, end, waiting), Some(disk)))
-}
-
-/// Events are not safe any more: told once for each reason.
-fn outbox_fails(status: &StatusHandle, reason: &str) {
-    status.update(|s| {
-        if s.outbox_error.as_deref() != Some(reason) {
-            tracing::error!(
-                "events wait in memory only, and would be lost with the process: {reason}"
-            );
-            s.outbox_error = Some(reason.to_owned());
-        }
-    });
-}
-
-fn unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }

@@ -7,8 +7,8 @@
 //! delivery   what waits, is under way, is acknowledged: pure book-keeping, no sockets
 //! outbox     what waits, on disk                        status    what the rest of the program may see of the link
 //! link       the loop: inbox → delivery → socket        probe     one connection attempt, for `doctor`
-//! household  vitals, settings, discovery, commands      command   a message → what is asked, or why it is refused
-//! people     enrolling and forgetting: who asked, what they are told
+//! household  vitals, discovery, what is told again      command   a message → what is asked, or why it is refused
+//! service    what becomes of a command, the answers     people    enrolling and forgetting: who asked, what they are told
 //! ```
 //!
 //! Topics, payloads and what is guaranteed: `docs/mqtt.md`, whose tables `reference` writes from the types.
@@ -26,6 +26,7 @@ mod people;
 mod probe;
 #[cfg(test)]
 mod reference;
+mod service;
 mod status;
 mod topic;
 mod wire;

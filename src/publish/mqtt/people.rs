@@ -20,18 +20,23 @@ const KEEP_DAYS: RangeInclusive<u32> = 1..=36_500;
 /// People that may wait to be forgotten.
 const FORGETTING: usize = 16;
 
-/// What `enrol` and `forget` ask for.
+/// Why an enrolment that was cancelled came to nothing.
+const CANCELLED: &str = "cancelled";
+
+/// What `enrol`, `cancel` and `forget` ask for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wish {
     /// Keep a name for the enrolment that follows; none: drop it.
     Name(Option<String>),
     /// Enrol; without a name the one that was kept.
     Enrol(Option<String>, Request),
+    /// End the enrolment that is under way.
+    Cancel,
     /// Forget.
     Forget(String),
 }
 
-/// Reads what belongs to these two verbs.
+/// Reads what belongs to these verbs.
 pub fn wish(verb: Verb, payload: Payload) -> Result<Option<Wish>, String> {
     let Payload {
         name,
@@ -66,6 +71,7 @@ pub fn wish(verb: Verb, payload: Payload) -> Result<Option<Wish>, String> {
             Some(name) => Ok(Some(Wish::Forget(name))),
             None => Err("expected `name`: whom to forget".into()),
         },
+        Verb::Cancel => Ok(Some(Wish::Cancel)),
         Verb::Enrol if start == Some(false) => Ok(Some(Wish::Name(name))),
         Verb::Enrol => {
             let seconds = seconds.unwrap_or(ENOUGH_S);
@@ -179,15 +185,16 @@ impl Desk {
         self.progress.get(stream).cloned().unwrap_or_default()
     }
 
-    /// Begins what was asked for; `stream` is its name and index.
-    pub fn ask(&mut self, route: Route, stream: (&str, usize), wish: Wish) -> Told {
+    /// Begins what was asked for; `stream` is its name and index. Whose enrolment is ended by it is told first.
+    pub fn ask(&mut self, route: Route, stream: (&str, usize), wish: Wish) -> Vec<Told> {
         let (stream, index) = stream;
-        let is_enrol = route.verb == Verb::Enrol;
         let begun = match wish {
             Wish::Name(name) => self.keep_name(stream, name).map(|()| false),
             Wish::Enrol(name, request) => self.enrol(&route, stream, index, name, request),
+            Wish::Cancel => return self.cancel(route, stream, index),
             Wish::Forget(name) => self.forget(&route, name),
         };
+        let is_enrol = route.verb == Verb::Enrol;
         let mut progress = is_enrol.then(|| self.progress(stream));
         if let (Err(reason), Some(now)) = (&begun, &mut progress) {
             if now.phase == Phase::Listening {
@@ -200,13 +207,13 @@ impl Desk {
                 self.progress.insert(stream.to_owned(), now.clone());
             }
         }
-        Told {
+        vec![Told {
             route,
             progress: progress.map(|progress| (stream.to_owned(), progress)),
             receipt: None,
             goes_on: begun == Ok(true),
             refused: begun.err(),
-        }
+        }]
     }
 
     fn keep_name(&mut self, stream: &str, name: Option<String>) -> Result<(), String> {
@@ -248,6 +255,43 @@ impl Desk {
         let route = (route.clone(), Some(stream.to_owned()));
         self.routes.insert(self.ticket, route);
         Ok(true)
+    }
+
+    fn cancel(&mut self, route: Route, stream: &str, index: usize) -> Vec<Told> {
+        let before = self.progress(stream);
+        if before.phase != Phase::Listening {
+            let why = "no enrolment is under way on this stream";
+            return vec![Told::refused(route, why.into())];
+        }
+        if self.people.cancel(index).is_err() {
+            // Its end is on its way.
+            let why = "too late: enough was heard, and it is being judged";
+            return vec![Told::refused(route, why.into())];
+        }
+        // The name stays, as after a refusal.
+        let progress = Progress {
+            name: before.name,
+            ..Progress::default()
+        };
+        self.progress.insert(stream.to_owned(), progress.clone());
+        let told = |route, refused| Told {
+            route,
+            progress: Some((stream.to_owned(), progress.clone())),
+            receipt: None,
+            refused,
+            goes_on: false,
+        };
+        let of_stream = |(_, (_, of)): &(&u64, &(Route, Option<String>))| {
+            of.as_deref().is_some_and(|of| of == stream)
+        };
+        let ticket = self
+            .routes
+            .iter()
+            .rfind(of_stream)
+            .map(|(ticket, _)| *ticket);
+        let asked = ticket.and_then(|ticket| self.routes.remove(&ticket));
+        let ended = asked.map(|(route, _)| told(route, Some(CANCELLED.into())));
+        ended.into_iter().chain([told(route, None)]).collect()
     }
 
     fn forget(&mut self, route: &Route, name: String) -> Result<bool, String> {

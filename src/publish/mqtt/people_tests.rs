@@ -15,6 +15,11 @@ impl People for Asked {
         Ok(())
     }
 
+    fn cancel(&self, stream: usize) -> Result<(), String> {
+        let asked = self.0.lock().unwrap().pop();
+        asked.map(|_| ()).ok_or(format!("nothing on {stream}"))
+    }
+
     fn forget(&self, ticket: u64, name: String) -> Result<(), String> {
         self.0.lock().unwrap().push((ticket, name));
         Ok(())
@@ -41,6 +46,12 @@ fn read(verb: Verb, payload: &str) -> Result<Option<Wish>, String> {
 }
 
 fn ask(desk: &mut Desk, at: usize, verb: Verb, payload: &str) -> Told {
+    let mut told = ask_all(desk, at, verb, payload);
+    assert_eq!(told.len(), 1);
+    told.remove(0)
+}
+
+fn ask_all(desk: &mut Desk, at: usize, verb: Verb, payload: &str) -> Vec<Told> {
     let wish = read(verb, payload).unwrap().unwrap();
     desk.ask(route(verb), ("kitchen", at), wish)
 }
@@ -73,6 +84,11 @@ fn wishes_are_read_within_their_bounds() {
             "belong to the verb enrol",
         ),
         (Verb::Mute, r#"{"name":"alice"}"#, "verbs enrol and forget"),
+        (
+            Verb::Cancel,
+            r#"{"name":"alice"}"#,
+            "verbs enrol and forget",
+        ),
     ] {
         let reason = read(verb, payload).unwrap_err();
         assert!(reason.contains(why), "{payload}: {reason}");
@@ -146,4 +162,44 @@ fn what_is_refused_may_be_tried_again_and_forgetting_is_bounded() {
         );
     }
     assert!(!ask(&mut desk, 0, Verb::Forget, r#"{"name":"bob"}"#).goes_on);
+}
+
+#[test]
+fn who_asked_and_who_cancels_are_both_told_and_the_place_is_free() {
+    let (mut desk, people) = desk();
+    let told = ask(&mut desk, 0, Verb::Cancel, "{}");
+    assert!(told.refused.is_some_and(|why| why.contains("no enrolment")));
+    assert_eq!(desk.progress("kitchen").phase, Phase::Idle);
+    ask(&mut desk, 0, Verb::Enrol, r#"{"name":"alice"}"#);
+    let ticket = people.0.lock().unwrap()[0].0;
+    let word = |word| News { ticket, word };
+    desk.take(word(Word::Heard(4.0))).unwrap();
+    let told = ask_all(&mut desk, 0, Verb::Cancel, "{}");
+    let idle = Progress {
+        name: Some("alice".into()),
+        ..Progress::default()
+    };
+    let brief = |told: &Told| {
+        let (_, progress) = told.progress.clone().unwrap();
+        assert!(!told.goes_on && progress == idle);
+        (told.route.verb, told.refused.clone())
+    };
+    assert_eq!(
+        told.iter().map(brief).collect::<Vec<_>>(),
+        [
+            (Verb::Enrol, Some("cancelled".to_owned())),
+            (Verb::Cancel, None)
+        ]
+    );
+    // What was on its way is of nothing any more.
+    assert!(desk.take(word(Word::Heard(5.0))).is_none());
+    assert_eq!(desk.progress("kitchen"), idle);
+    // Enough was heard: its end is on its way, and comes.
+    ask(&mut desk, 0, Verb::Enrol, "{}");
+    let ticket = people.0.lock().unwrap().pop().unwrap().0;
+    let told = ask(&mut desk, 0, Verb::Cancel, "{}");
+    assert!(told.refused.is_some_and(|why| why.contains("too late")));
+    assert_eq!(desk.progress("kitchen").phase, Phase::Listening);
+    let word = Word::Refused("clipped".into());
+    assert!(desk.take(News { ticket, word }).is_some());
 }

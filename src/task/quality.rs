@@ -11,7 +11,7 @@ pub const MAX_CLIPPED: f64 = 0.0005;
 pub const MIN_SNR_DB: f64 = 8.0;
 /// Least log-likelihood ratio (nats) of "one voice" between the two most unlike groups of seconds of speech, chosen on dev by the
 /// same recipe: above zero, since a second across a change of turn holds both voices and draws the groups together.
-pub const MIN_ONE_VOICE: f64 = 2.0;
+pub const MIN_ONE_VOICE: f64 = 1.0;
 
 /// Samples of this share of the peak are near it.
 const NEAR_PEAK: f32 = 0.97;
@@ -297,7 +297,7 @@ mod tests {
         for (fault, words) in [
             (Fault::Clipped(0.0123), ["1.23 %", "0.05 %"]),
             (Fault::Noisy(3.4), ["3 dB", "8 dB"]),
-            (Fault::Voices(-5.02), ["-5.0", "+2.0"]),
+            (Fault::Voices(-5.02), ["-5.0", "+1.0"]),
             (Fault::Synthetic(-2.5), ["-2.5", "real voice"]),
         ] {
             let text = fault.to_string();

@@ -12,6 +12,7 @@ use earwitness::model::Runtime;
 use earwitness::publish::{Body, Event, SourceState, schema};
 
 use super::program::{Ended, Program};
+use super::sound::{alice, write_wav};
 
 /// A command on short recordings is done long before, even on a loaded machine.
 const COMMAND: Duration = Duration::from_secs(60);
@@ -38,6 +39,16 @@ impl Place {
         // The fixtures are nobody's: what is refused is tested in tests/trust.rs.
         let text = format!("{BASE}[models]\npack = '{pack}'\nallow_unsigned = true\n{more}");
         fs::write(place.path("ew.toml"), text.replace("{root}", root())).unwrap();
+        place
+    }
+
+    /// With alice enrolled by a chord of hers in `alice.wav`, by force: nobody would call it real.
+    pub fn of_alice() -> Self {
+        let place = Self::new("");
+        write_wav(&place.path("alice.wav"), 16_000, &alice(6.0, 16_000));
+        place
+            .run(&["enroll", "alice", "alice.wav", "--force"])
+            .expect(0);
         place
     }
 

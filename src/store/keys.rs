@@ -97,8 +97,10 @@ impl KeyRing {
             });
         }
         let tried: Vec<&str> = locks.iter().map(|lock| lock.from.as_str()).collect();
-        let wrong = KeyError::Wrong {
-            tried: tried.join(", "),
+        let tried = tried.join(", ");
+        let wrong = match kind {
+            "key" => KeyError::Wrong { tried },
+            _ => KeyError::WrongPassphrase { tried },
         };
         for lock in &locks {
             if let Some(vault) = Vault::open(lock, text)? {

@@ -13,6 +13,7 @@ use earwitness::publish::{Body, Event, SourceState, schema};
 
 use super::program::{Ended, Program};
 use super::sound::{alice, write_wav};
+use super::terminal::Terminal;
 
 /// A command on short recordings is done long before, even on a loaded machine.
 const COMMAND: Duration = Duration::from_secs(60);
@@ -89,6 +90,23 @@ impl Place {
         stdin: Stdio,
         variables: &[(&str, &Path)],
     ) -> Program {
+        self.start_by(arguments, variables, |command, stderr| {
+            command.stdin(stdin).stderr(File::create(stderr).unwrap());
+        })
+    }
+
+    /// Starts the program at a terminal, to which it also says what else goes to standard error.
+    pub fn start_at(&self, terminal: &Terminal, arguments: &[&str]) -> Program {
+        self.start_by(arguments, &[], |command, _| terminal.seat(command))
+    }
+
+    /// `connect` gives a command its standard input and error; the latter may be the file of this name.
+    fn start_by(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &Path)],
+        connect: impl FnOnce(&mut Command, &Path),
+    ) -> Program {
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         let (stdout, stderr) = (
             self.path(&format!("{run}.out")),
@@ -101,17 +119,16 @@ impl Place {
                 command.env_remove(name);
             }
         }
-        let child = command
+        command
+            .env_remove("CREDENTIALS_DIRECTORY")
             .env("EARWITNESS_ORT", runtime())
             .envs(variables.iter().copied())
             .args(arguments)
             .args(["-c", "ew.toml"])
             .current_dir(self.dir())
-            .stdin(stdin)
-            .stdout(File::create(&stdout).unwrap())
-            .stderr(File::create(&stderr).unwrap())
-            .spawn()
-            .unwrap();
+            .stdout(File::create(&stdout).unwrap());
+        connect(&mut command, &stderr);
+        let child = command.spawn().unwrap();
         Program::new(child, stdout, stderr)
     }
 

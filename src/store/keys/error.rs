@@ -48,6 +48,14 @@ pub enum KeyError {
         /// Which were tried.
         tried: String,
     },
+    /// The passphrase is another one.
+    #[error(
+        "wrong passphrase: the store was sealed with another one than {tried}; give the right one ({PASSPHRASE}, speaker.passphrase_file, or at a terminal)"
+    )]
+    WrongPassphrase {
+        /// Where it came from.
+        tried: String,
+    },
     /// The store's own note on how it is locked cannot be read.
     #[error("its vault cannot be read (`{0}`); restore the store from a backup")]
     Vault(String),

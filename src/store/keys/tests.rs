@@ -85,12 +85,12 @@ fn a_passphrase_locks_and_opens() {
     let cheap = vault.text.replace("argon2id:65536:", "argon2id:64:");
     assert!(matches!(
         ring.unlock(&cheap),
-        Err(KeyError::Wrong { .. })
+        Err(KeyError::WrongPassphrase { .. })
     ));
     fs::write(&file, "correct house\n").unwrap();
     assert!(matches!(
         ring.unlock(&vault.text),
-        Err(KeyError::Wrong { .. })
+        Err(KeyError::WrongPassphrase { .. })
     ));
     fs::write(&file, "\n").unwrap();
     assert!(matches!(ring.unlock(&vault.text), Err(KeyError::Empty(_))));

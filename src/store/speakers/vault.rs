@@ -34,6 +34,8 @@ impl SpeakerStore {
                     self.keep(vault.clone());
                     return Ok((raw, Some(vault)));
                 }
+                // A passphrase opens what was sealed before a renewal as well: nobody is asked again for the same.
+                Err(error) if !text.starts_with("key:") => return Err(error),
                 Err(error) if refused.as_ref() == Some(text) => return Err(error),
                 Err(_) => refused = Some(text.clone()),
             }

@@ -1,6 +1,8 @@
 //! What models are asked, one window at a time or many at once. Windows of one shape run together; an answer is always
 //! that window's own, and so is an error.
 
+use std::borrow::Cow;
+
 use ndarray::{ArrayView2, CowArray, Ix2, s};
 
 use super::batch::{batched, only};
@@ -105,7 +107,7 @@ impl Models {
             };
             let out = [size, layers, input.vectors((rows, columns)), dim];
             let values = stacked(group.iter().map(|f| contiguous(f)), size);
-            let tensor = net.run_on_device(shape, values, &out, place)?;
+            let tensor = net.run_on_device(shape, values.into_owned(), &out, place)?;
             let states = States::new(tensor, out);
             cutter.check(&states)?;
             *runs += 1;
@@ -321,19 +323,26 @@ pub(crate) fn batch_size(windows: usize, fixed: bool) -> usize {
     }
 }
 
-/// The values of several windows behind each other; then the last ones again, until there are `size`.
-pub(super) fn stacked<'a>(windows: impl Iterator<Item = &'a [f32]>, size: usize) -> Vec<f32> {
-    let (mut values, mut count, mut length) = (Vec::new(), 0, 0);
-    for window in windows {
-        values.reserve(size.saturating_sub(count) * window.len());
+/// The values of several windows behind each other; then the last ones again, until there are `size`. A single window is not
+/// copied.
+pub(super) fn stacked<'a>(
+    mut windows: impl Iterator<Item = &'a [f32]>,
+    size: usize,
+) -> Cow<'a, [f32]> {
+    let first = windows.next().unwrap_or_default();
+    if size == 1 {
+        return Cow::Borrowed(first);
+    }
+    let mut values = Vec::with_capacity(size * first.len());
+    let (mut count, mut last) = (0, first);
+    for window in std::iter::once(first).chain(windows) {
         values.extend_from_slice(window);
-        (count, length) = (count + 1, window.len());
+        (count, last) = (count + 1, window);
     }
-    let last = values.len().saturating_sub(length);
     for _ in count..size {
-        values.extend_from_within(last..last + length);
+        values.extend_from_slice(last);
     }
-    values
+    Cow::Owned(values)
 }
 
 /// The first `count` rows of a matrix with this many columns.
@@ -431,7 +440,7 @@ mod tests {
         );
         assert_eq!(batch_size(3, false), 3);
         let values = stacked(windows.iter().map(|w| &w[..]), 4);
-        assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 5.0, 6.0]);
+        assert_eq!(values[..], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 5.0, 6.0]);
         assert_eq!(rows_of(&values, 2, 3), windows);
     }
 }

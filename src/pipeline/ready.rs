@@ -38,6 +38,7 @@ impl Ready {
         let judge = judge(config, pack)?;
         let wanted = Wanted {
             spoof: config.spoof.enabled,
+            parts: config.spoof.enabled,
             sound: judge.sound.is_some() && config.streams.iter().any(|s| s.sound),
             probes: config.streams.iter().any(|s| s.sound),
         };

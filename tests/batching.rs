@@ -157,6 +157,7 @@ fn window(samples: Vec<f32>) -> Window {
 
 const EVERYTHING: Wanted = Wanted {
     spoof: true,
+    parts: true,
     sound: true,
     probes: true,
 };

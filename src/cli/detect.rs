@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow};
 use serde_json::{Map, Value, json};
 
 use crate::audio::Signal;
+use crate::model::Wanted;
 use crate::publish::Verdict;
 use crate::task::Policy;
 use crate::task::recording::Evidence;
@@ -45,7 +46,13 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
             "--image: expected a name that ends in .png, found {found}"
         )));
     }
-    let mut bench = Workbench::open(&args.analysis)?;
+    let config = args.analysis.config()?;
+    let wanted = Wanted {
+        spoof: config.spoof.enabled,
+        parts: config.spoof.enabled,
+        ..Wanted::default()
+    };
+    let mut bench = Workbench::with(config, args.analysis.channel, wanted)?;
     if !bench.config.spoof.enabled {
         return Err(Failure::usage(anyhow!(
             "expected spoof.enabled = true, found false; detection is off in this configuration"

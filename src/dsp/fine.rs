@@ -5,8 +5,9 @@
 
 use realfft::num_complex::Complex;
 
-use super::log::logarithms;
+use super::log::ln_all;
 use super::spectrum::BINS;
+use super::wide::wide;
 
 /// Bands of equal width.
 pub const FINE_BANDS: usize = 32;
@@ -31,22 +32,37 @@ struct Frame {
 
 impl Frame {
     fn new(spectrum: &[Complex<f64>], gain: f64) -> Self {
-        let mut energy = FLOOR;
-        let mut log = [0.0; BINS];
-        let mut phase = [Complex::default(); BINS];
-        for ((log, phase), x) in log.iter_mut().zip(&mut phase).zip(spectrum) {
+        let mut frame = Self {
+            log: [0.0; BINS],
+            phase: [Complex::default(); BINS],
+            turn: [Complex::default(); BINS - 1],
+            energy: FLOOR,
+        };
+        look(spectrum, gain, &mut frame);
+        frame
+    }
+}
+
+wide! {
+    fn look(spectrum: &[Complex<f64>], gain: f64, frame: &mut Frame) {
+        for ((log, phase), x) in frame.log.iter_mut().zip(&mut frame.phase).zip(spectrum) {
             let x = x * gain;
-            energy += x.norm_sqr();
-            *log = x.norm_sqr() + FLOOR;
+            let power = x.norm_sqr();
+            *log = power;
             // Not `norm`, whose care about overflow costs more than all the rest.
-            *phase = x / (x.norm_sqr().sqrt() + 1e-9);
+            *phase = x / (power.sqrt() + 1e-9);
         }
-        logarithms(&mut log);
-        Self {
-            turn: std::array::from_fn(|k| phase[k + 1] * phase[k].conj()),
-            log,
-            phase,
-            energy,
+        // By itself, for a sum waits for the one before.
+        for power in &frame.log {
+            frame.energy += power;
+        }
+        for log in &mut frame.log {
+            *log += FLOOR;
+        }
+        ln_all(&mut frame.log);
+        let pairs = frame.phase.iter().zip(&frame.phase[1..]);
+        for (turn, (here, next)) in frame.turn.iter_mut().zip(pairs) {
+            *turn = next * here.conj();
         }
     }
 }
@@ -97,51 +113,42 @@ impl FineStructure {
         let here = &self.frames[t];
         let c = t.clamp(1, last - 1);
         let (before, at, after) = (&self.frames[c - 1], &self.frames[c], &self.frames[c + 1]);
-        let (l, turn) = (&here.log, &here.turn);
-        let mut values = [0.0; BINS];
-        let mut bands = out.chunks_exact_mut(FINE_BANDS);
-        let mut put = |n: usize, value: &dyn Fn(&mut [f64])| {
-            value(&mut values[..n]);
-            if let Some(out) = bands.next() {
-                band_means(&values[..n], out);
-            }
-        };
-        put(BINS - 1, &|v| each(v, |k| (l[k + 1] - l[k]).abs()));
-        put(BINS - 2, &|v| {
-            each(v, |k| (l[k + 2] + l[k] - 2.0 * l[k + 1]).abs());
-        });
-        put(BINS - 2, &|v| {
-            each(v, |k| (turn[k + 1] * turn[k].conj()).re);
-        });
-        put(BINS, &|v| {
-            each(v, |k| (after.log[k] - at.log[k]).abs());
-        });
-        put(BINS, &|v| {
-            each(v, |k| {
-                (after.log[k] + before.log[k] - 2.0 * at.log[k]).abs()
-            });
-        });
-        put(BINS, &|v| {
-            each(v, |k| {
-                let back = at.phase[k].conj();
-                (after.phase[k] * before.phase[k] * back * back).re
-            });
-        });
-        put(BINS - 1, &|v| {
-            each(v, |k| (at.turn[k] * before.turn[k].conj()).re);
-        });
+        measure(here, before, at, after, out);
         out[FINE_DIM - 1] = (here.energy / self.loudest).ln() as f32;
     }
 }
 
-#[inline(always)]
-fn each(values: &mut [f64], value: impl Fn(usize) -> f64) {
-    for (k, out) in values.iter_mut().enumerate() {
-        *out = value(k);
+wide! {
+    /// The measures in each band.
+    fn measure(here: &Frame, before: &Frame, at: &Frame, after: &Frame, out: &mut [f32]) {
+        let (l, turn) = (&here.log, &here.turn);
+        let mut bands = out.chunks_exact_mut(FINE_BANDS);
+        let mut next = || bands.next().unwrap_or_default();
+        put(next(), BINS - 1, |k| (l[k + 1] - l[k]).abs());
+        put(next(), BINS - 2, |k| (l[k + 2] + l[k] - 2.0 * l[k + 1]).abs());
+        put(next(), BINS - 2, |k| (turn[k + 1] * turn[k].conj()).re);
+        put(next(), BINS, |k| (after.log[k] - at.log[k]).abs());
+        put(next(), BINS, |k| (after.log[k] + before.log[k] - 2.0 * at.log[k]).abs());
+        put(next(), BINS, |k| {
+            let back = at.phase[k].conj();
+            (after.phase[k] * before.phase[k] * back * back).re
+        });
+        put(next(), BINS - 1, |k| (at.turn[k] * before.turn[k].conj()).re);
     }
 }
 
+/// Writes the means over the bands of `n` values along frequency.
+#[inline(always)]
+fn put(out: &mut [f32], n: usize, value: impl Fn(usize) -> f64) {
+    let mut values = [0.0; BINS];
+    for (k, out) in values[..n].iter_mut().enumerate() {
+        *out = value(k);
+    }
+    band_means(&values[..n], out);
+}
+
 /// Means of values along frequency over the bands; bin 0 belongs to none.
+#[inline(always)]
 fn band_means(values: &[f64], out: &mut [f32]) {
     let edge = |i: usize| (1 + (BINS - 2) * i / FINE_BANDS).min(values.len());
     for (i, out) in out.iter_mut().enumerate() {

@@ -15,6 +15,7 @@ mod framer;
 mod kaldi;
 mod key;
 mod log;
+mod overlap;
 mod pitch;
 mod spectral;
 mod spectrum;

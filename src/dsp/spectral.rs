@@ -3,12 +3,14 @@
 //! and the picture of it all. Todisco, Delgado and Evans, "Constant Q cepstral coefficients", CSL 2017.
 
 use ndarray::Array2;
+use realfft::num_complex::Complex;
 
 use super::cepstral::FilterCepstra;
 use super::cepstrum::{CEPSTRA, Dct, delta, normalise};
 use super::cqt::{CQT_BINS, Cqt};
 use super::filterbank::Filterbank;
 use super::fine::{FINE_DIM, FineStructure, PICTURE_DIM};
+use super::overlap::Overlap;
 use super::spectrum::{BINS, HOP, Spectrum, WINDOW, frames};
 use super::synchrony::{SYNCHRONY_DIM, Synchrony};
 
@@ -34,6 +36,16 @@ pub struct SpectralView {
     rows: Vec<f64>,
     fine: FineStructure,
     synchrony: Synchrony,
+    overlap: Overlap,
+    /// Of each frame of the last window what does not depend on that window.
+    known: Vec<Known>,
+}
+
+/// What is made of the samples of a frame alone.
+struct Known {
+    spectrum: [Complex<f64>; BINS],
+    /// Of the mel-spaced bank, then of the linearly spaced.
+    cepstra: [f64; 2 * CEPSTRA],
 }
 
 impl SpectralView {
@@ -50,6 +62,8 @@ impl SpectralView {
             rows: Vec::new(),
             fine: FineStructure::default(),
             synchrony: Synchrony::new(),
+            overlap: Overlap::default(),
+            known: Vec::new(),
         }
     }
 
@@ -87,8 +101,12 @@ impl SpectralView {
     fn fill(&mut self, samples: &[f32]) {
         let peak = samples.iter().fold(0.0f32, |peak, x| peak.max(x.abs()));
         let gain = 1.0 / f64::from(peak).max(1e-9);
+        let common = self.overlap.next(samples);
+        self.known
+            .drain(..(common.shift / HOP).min(self.known.len()));
+        self.known.truncate(frames(common.length));
         self.fine.clear();
-        self.synchrony.fill(samples, gain);
+        self.synchrony.fill(samples, common, gain);
         self.rows.resize(frames(samples.len()) * CEPSTRAL_DIM, 0.0);
         self.cqt.log_power(samples, &mut self.constant_q);
         let constant_q = self.constant_q.chunks_exact(CQT_BINS);
@@ -98,12 +116,24 @@ impl SpectralView {
             .zip(constant_q)
             .enumerate()
         {
-            let frame = &samples[t * HOP..t * HOP + WINDOW];
-            let spectrum = self.spectrum.power(frame, &mut self.power);
-            self.fine.push(spectrum, gain);
-            self.mel.write(&self.power, &mut row[..CEPSTRA]);
-            self.linear
-                .write(&self.power, &mut row[FAMILY..FAMILY + CEPSTRA]);
+            if t == self.known.len() {
+                let frame = &samples[t * HOP..t * HOP + WINDOW];
+                let spectrum = self.spectrum.power(frame, &mut self.power);
+                let mut known = Known {
+                    spectrum: [Complex::default(); BINS],
+                    cepstra: [0.0; 2 * CEPSTRA],
+                };
+                known.spectrum.copy_from_slice(spectrum);
+                let (mel, linear) = known.cepstra.split_at_mut(CEPSTRA);
+                self.mel.write(&self.power, mel);
+                self.linear.write(&self.power, linear);
+                self.known.push(known);
+            }
+            let known = &self.known[t];
+            self.fine.push(&known.spectrum, gain);
+            let (mel, linear) = known.cepstra.split_at(CEPSTRA);
+            row[..CEPSTRA].copy_from_slice(mel);
+            row[FAMILY..FAMILY + CEPSTRA].copy_from_slice(linear);
             self.cqt_dct
                 .apply(constant_q, &mut row[2 * FAMILY..2 * FAMILY + CEPSTRA]);
         }
@@ -119,6 +149,26 @@ impl Default for SpectralView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_is_what_it_is_by_itself_whatever_came_before() {
+        let voice = |n: usize| (n as f32 * 0.05).sin() * (0.2 + 0.1 * (n as f32 * 3e-4).sin());
+        let signal: Vec<f32> = (0..96_000).map(voice).collect();
+        let mut one_after_the_other = SpectralView::new();
+        for range in [
+            0..16_000,
+            0..48_000,
+            16_000..64_000,
+            16_320..50_000,
+            16_320..64_000,
+            33_333..80_000,
+            0..48_000,
+        ] {
+            let window = &signal[range.clone()];
+            let found = one_after_the_other.compute(window);
+            assert_eq!(found, SpectralView::new().compute(window), "{range:?}");
+        }
+    }
 
     #[test]
     fn shapes_and_reuse() {

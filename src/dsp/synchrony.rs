@@ -3,6 +3,7 @@
 //! are too long to see it: here the window is 4 ms and moves by 1 ms.
 
 use super::log::logarithms;
+use super::overlap::Common;
 use super::spectrum::{HOP, Spectrum, WINDOW, hann, squares};
 use super::wide::wide;
 
@@ -42,6 +43,8 @@ type Bands = [[f64; BANDS]; SLOTS];
 pub struct Synchrony {
     spectrum: Spectrum,
     power: [f64; POINTS / 2 + 1],
+    /// Energies of the short windows, which do not depend on the window that they lie in.
+    energies: Vec<[f64; BANDS]>,
     logs: Vec<[f64; BANDS]>,
 }
 
@@ -52,19 +55,33 @@ impl Synchrony {
         Self {
             spectrum: Spectrum::with_window(window, POINTS),
             power: [0.0; POINTS / 2 + 1],
+            energies: Vec::new(),
             logs: Vec::new(),
         }
     }
 
-    /// Takes a window of samples, multiplied by `gain` (one over its peak: what follows does not depend on level).
-    pub fn fill(&mut self, samples: &[f32], gain: f64) {
-        self.logs.clear();
-        for short in samples.windows(SHORT).step_by(STEP) {
+    /// Takes a window of samples, multiplied by `gain` (one over its peak: what follows does not depend on level); what it has in
+    /// common with the last one is not transformed again.
+    pub fn fill(&mut self, samples: &[f32], common: Common, gain: f64) {
+        let known = match common.length.checked_sub(SHORT) {
+            Some(more) => 1 + more / STEP,
+            None => 0,
+        };
+        let gone = (common.shift / STEP).min(self.energies.len());
+        self.energies.drain(..gone);
+        self.energies.truncate(known);
+        let new = samples.windows(SHORT).step_by(STEP);
+        for short in new.skip(self.energies.len()) {
             squares(self.spectrum.complex(short), &mut self.power);
-            let mut logs = [0.0; BANDS];
-            for (log, bins) in logs.iter_mut().zip(self.power[1..].chunks_exact(4)) {
-                *log = bins.iter().sum::<f64>() * gain * gain + FLOOR;
+            let mut energies = [0.0; BANDS];
+            for (energy, bins) in energies.iter_mut().zip(self.power[1..].chunks_exact(4)) {
+                *energy = bins.iter().sum::<f64>();
             }
+            self.energies.push(energies);
+        }
+        self.logs.clear();
+        for energies in &self.energies {
+            let mut logs = energies.map(|energy| energy * gain * gain + FLOOR);
             logarithms(&mut logs);
             self.logs.push(logs);
         }
@@ -166,9 +183,14 @@ fn correlations(low: &[[f64; BANDS]], high: &[[f64; BANDS]], gap: usize) -> [f64
 mod tests {
     use super::*;
 
+    const NOTHING: Common = Common {
+        shift: 0,
+        length: 0,
+    };
+
     fn values(samples: &[f32], t: usize) -> [f32; SYNCHRONY_DIM] {
         let mut synchrony = Synchrony::new();
-        synchrony.fill(samples, 1.0);
+        synchrony.fill(samples, NOTHING, 1.0);
         let mut out = [0.0; SYNCHRONY_DIM];
         synchrony.write(t, &mut out);
         out
@@ -216,9 +238,9 @@ mod tests {
         let soft: Vec<f32> = signal.iter().map(|x| x * 0.125).collect();
         let mut synchrony = Synchrony::new();
         let (mut loud, mut quiet) = ([0.0; SYNCHRONY_DIM], [0.0; SYNCHRONY_DIM]);
-        synchrony.fill(&signal, 1.0);
+        synchrony.fill(&signal, NOTHING, 1.0);
         synchrony.write(3, &mut loud);
-        synchrony.fill(&soft, 8.0);
+        synchrony.fill(&soft, NOTHING, 8.0);
         synchrony.write(3, &mut quiet);
         for (a, b) in loud.iter().zip(&quiet) {
             assert!((a - b).abs() < 1e-5, "{a} {b}");

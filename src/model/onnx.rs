@@ -6,11 +6,13 @@
 //! large a value gets that a graph computes from values: a pack that nobody vouches for may still ask for much memory.
 
 mod operators;
+mod prune;
 mod tensor;
 mod wire;
 
 use std::collections::HashMap;
 
+pub(super) use prune::without_output;
 use tensor::{ELEMENTS, SMALL, declared, once, tensor};
 use wire::{Budget, Value, damaged, text, varint};
 

@@ -7,6 +7,7 @@ use super::error::ModelError;
 use super::input::FrontEnd;
 use super::manifest::Going;
 use super::net::{Contract, Net};
+use super::onnx::{check_onnx, without_output};
 use super::pack::{Pack, Part};
 use super::place::{Device, Execution, Place};
 use super::runtime::Runtime;
@@ -18,6 +19,8 @@ use crate::dsp::{MELS, SPECTRAL_DIM};
 pub struct Wanted {
     /// Bona fide or spoof; an error for a pack without, for nobody must believe that it is looked after.
     pub spoof: bool,
+    /// What its score is the sum of, where the head says it.
+    pub parts: bool,
     /// Classes of sounds, where the pack has them.
     pub sound: bool,
     /// Its probes.
@@ -38,7 +41,7 @@ pub struct Models {
     pub(super) probes: Vec<(Net, usize)>,
     pub(super) cutter: Cutter,
     pub(super) classes: usize,
-    /// Kinds of evidence that the spoof head tells apart.
+    /// Kinds of evidence that the spoof head tells apart; none where that was not wanted.
     pub(super) parts: usize,
     /// Where the encoder runs, and its output stays.
     pub(super) place: Place,
@@ -62,6 +65,7 @@ impl Models {
     ) -> Result<Self, ModelError> {
         let all = Wanted {
             spoof: pack.has(Part::Spoof),
+            parts: true,
             sound: true,
             probes: true,
         };
@@ -118,7 +122,11 @@ impl Models {
         place.builder(runtime)?;
         let heads = place.without_engines();
         let m = pack.manifest();
-        let (classes, parts) = (pack.sound_classes().len(), pack.spoof_parts().len());
+        let classes = pack.sound_classes().len();
+        let (said, parts) = match (pack.spoof_parts().len(), wanted.parts) {
+            (said, true) => (said, said),
+            (said, false) => (said, 0),
+        };
         let (layers, dim) = (m.encoder.layers, m.encoder.dim);
         let fbank = || ("fbank", vec![-1, -1, MELS as i64]);
         let heard = match m.encoder.input.columns() {
@@ -148,6 +156,20 @@ impl Models {
         if parts > 0 {
             opinion.push(("parts", vec![-1, parts as i64]));
         }
+        let spoof = || -> Result<Net, ModelError> {
+            let part = Part::Spoof;
+            let bytes = pack.read(part)?;
+            let refused = |reason| ModelError::Refused { part, reason };
+            let bytes = match said > parts {
+                true => {
+                    // All of it has to keep to the rules, also what is left out.
+                    check_onnx(&bytes).map_err(refused)?;
+                    without_output(&bytes, "parts").map_err(refused)?
+                }
+                false => bytes,
+            };
+            open(part, &bytes, vec![hidden(), spectral], opinion)
+        };
         // First, for it is small: a GPU that does not work says so here.
         let vad = net(Part::Vad, vec![fbank()], vec![("speech", vec![-1, -1])])?;
         let cutter = Cutter::open(runtime, &heads)?;
@@ -178,7 +200,7 @@ impl Models {
             front_end: FrontEnd::new(m.encoder.input.clone()),
             going,
             speaker: head(Part::Speaker, true, vec![hidden()], vec![embedding])?,
-            spoof: head(Part::Spoof, wanted.spoof, vec![hidden(), spectral], opinion)?,
+            spoof: wanted.spoof.then(spoof).transpose()?,
             sound: head(Part::Sound, wanted.sound, vec![hidden()], vec![sounds])?,
             probes,
             cutter,

@@ -43,6 +43,7 @@ impl Ready {
         let judge = judge_of(config, pack, enrolments.clone())?;
         let wanted = Wanted {
             spoof: config.spoof.enabled,
+            parts: config.spoof.enabled,
             sound: judge.sound.is_some() && config.streams.iter().any(|s| s.sound),
             probes: config.streams.iter().any(|s| s.sound),
         };

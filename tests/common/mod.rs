@@ -1,4 +1,5 @@
-//! What several integration tests share: brokers and subscribers, a virtual sound card, voices, the program itself.
+//! What several integration tests share: brokers and subscribers, a virtual sound card, voices, the program itself and a
+//! terminal for it.
 
 // Each test program uses its own part of this.
 #![allow(dead_code)]
@@ -10,6 +11,7 @@ pub mod packs;
 pub mod place;
 pub mod program;
 pub mod sound;
+pub mod terminal;
 
 use std::time::{Duration, Instant};
 

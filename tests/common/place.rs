@@ -12,6 +12,8 @@ use earwitness::model::Runtime;
 use earwitness::publish::{Body, Event, SourceState, schema};
 
 use super::program::{Ended, Program};
+use super::sound::{alice, write_wav};
+use super::terminal::Terminal;
 
 /// A command on short recordings is done long before, even on a loaded machine.
 const COMMAND: Duration = Duration::from_secs(60);
@@ -38,6 +40,16 @@ impl Place {
         // The fixtures are nobody's: what is refused is tested in tests/trust.rs.
         let text = format!("{BASE}[models]\npack = '{pack}'\nallow_unsigned = true\n{more}");
         fs::write(place.path("ew.toml"), text.replace("{root}", root())).unwrap();
+        place
+    }
+
+    /// With alice enrolled by a chord of hers in `alice.wav`, by force: nobody would call it real.
+    pub fn of_alice() -> Self {
+        let place = Self::new("");
+        write_wav(&place.path("alice.wav"), 16_000, &alice(6.0, 16_000));
+        place
+            .run(&["enroll", "alice", "alice.wav", "--force"])
+            .expect(0);
         place
     }
 
@@ -78,6 +90,23 @@ impl Place {
         stdin: Stdio,
         variables: &[(&str, &Path)],
     ) -> Program {
+        self.start_by(arguments, variables, |command, stderr| {
+            command.stdin(stdin).stderr(File::create(stderr).unwrap());
+        })
+    }
+
+    /// Starts the program at a terminal, to which it also says what else goes to standard error.
+    pub fn start_at(&self, terminal: &Terminal, arguments: &[&str]) -> Program {
+        self.start_by(arguments, &[], |command, _| terminal.seat(command))
+    }
+
+    /// `connect` gives a command its standard input and error; the latter may be the file of this name.
+    fn start_by(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &Path)],
+        connect: impl FnOnce(&mut Command, &Path),
+    ) -> Program {
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         let (stdout, stderr) = (
             self.path(&format!("{run}.out")),
@@ -90,17 +119,16 @@ impl Place {
                 command.env_remove(name);
             }
         }
-        let child = command
+        command
+            .env_remove("CREDENTIALS_DIRECTORY")
             .env("EARWITNESS_ORT", runtime())
             .envs(variables.iter().copied())
             .args(arguments)
             .args(["-c", "ew.toml"])
             .current_dir(self.dir())
-            .stdin(stdin)
-            .stdout(File::create(&stdout).unwrap())
-            .stderr(File::create(&stderr).unwrap())
-            .spawn()
-            .unwrap();
+            .stdout(File::create(&stdout).unwrap());
+        connect(&mut command, &stderr);
+        let child = command.spawn().unwrap();
         Program::new(child, stdout, stderr)
     }
 

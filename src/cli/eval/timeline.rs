@@ -65,6 +65,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     };
     let wanted = Wanted {
         spoof: true,
+        parts: true,
         ..Wanted::default()
     };
     let mut scorer = Scorer::open(&common, wanted)?;

@@ -192,6 +192,30 @@ fn a_file_of_nothing_but_fields_is_given_up_soon() {
     assert!(began.elapsed() < Duration::from_secs(20));
 }
 
+/// A node that reads one value and writes another.
+fn relu(from: &str, to: &str) -> Message {
+    let node = new().bytes(1, from.as_bytes()).bytes(2, to.as_bytes());
+    node.bytes(4, b"Relu")
+}
+
+#[test]
+fn an_output_goes_with_all_that_only_it_is_made_of() {
+    let output = |name: &str| new().bytes(1, name.as_bytes());
+    let head = || new().inner(1, relu("x", "shared"));
+    let score = |graph: Message| graph.inner(1, relu("shared", "score"));
+    let parts = head().inner(1, relu("shared", "more"));
+    let parts = score(parts).inner(1, relu("more", "parts"));
+    let whole = model(parts.inner(12, output("score")).inner(12, output("parts")));
+    let less = model(score(head()).inner(12, output("score")));
+    assert_eq!(without_output(&whole, "parts"), Ok(less));
+    assert_eq!(without_output(&whole, "nothing"), Ok(whole.clone()));
+    let real = fixture("../../../models/default/spoof.onnx");
+    let score = without_output(&real, "parts").expect("a model");
+    assert_eq!(check_onnx(&score), Ok(()));
+    assert!(score.len() < real.len());
+    assert!(without_output(b"<html>not found</html>", "parts").is_err());
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_judged_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
@@ -204,6 +228,7 @@ proptest! {
         let index = at.index(bytes.len());
         bytes[index] = byte;
         bytes.truncate(cut.index(bytes.len()) + 1);
+        let _ = without_output(&bytes, "y");
         let _ = check_onnx(&bytes);
     }
 

@@ -65,6 +65,16 @@ impl<'a> Fields<'a> {
         Some((key >> 3, value))
     }
 
+    /// Each field, and all its bytes, those of its key among them.
+    pub fn whole(mut self) -> impl Iterator<Item = Result<(u64, Value<'a>, &'a [u8]), String>> {
+        std::iter::from_fn(move || {
+            let before = self.rest;
+            let field = self.next()?;
+            let read = before.len() - self.rest.len();
+            Some(field.map(|(key, value)| (key, value, &before[..read])))
+        })
+    }
+
     fn take(&mut self, length: u64) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(usize::try_from(length).ok()?)?;
         self.rest = rest;

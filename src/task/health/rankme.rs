@@ -87,6 +87,18 @@ impl RankMe {
         rank(&eigenvalues(centred.collect(), n))
     }
 
+    /// How much of the vectors is not their mean: its share of their squares, 0 to 1. Ranks do not depend on it: what is left
+    /// beside a mean may be next to nothing, and still point everywhere.
+    pub fn spread(&self) -> f64 {
+        let all: f64 = (0..self.dim).map(|i| self.gram[i * self.dim + i]).sum();
+        let count = self.window.len().max(1) as f64;
+        let mean = self.sum.iter().map(|s| s * s).sum::<f64>() / count;
+        match all > 0.0 {
+            true => (1.0 - mean / all).max(0.0),
+            false => 0.0,
+        }
+    }
+
     fn add(&mut self, vector: &[f32], sign: f64) {
         for (i, x) in vector.iter().enumerate() {
             let x = sign * f64::from(*x);

@@ -20,6 +20,8 @@ const LEAST_FRAMES: usize = 30;
 const CONFIRM: u32 = 3;
 /// Looks at the rank that must agree.
 const CONFIRM_RANK: u32 = 2;
+/// The least share of the sketches' squares that is not their mean's, of an encoder that still tells sounds apart.
+const LEAST_SPREAD: f64 = 1e-3;
 /// The band ends where its energy lies this far below that of 300 to 3000 Hz, nepers of energy.
 const DOWN: f64 = DOWN_DB / 4.342_944_819;
 const DOWN_DB: f64 = 45.0;
@@ -205,7 +207,12 @@ impl HealthTracker {
             return None;
         }
         self.new = 0;
-        let share = self.rank.centred() / baseline;
+        // What differs by less than this is one vector, wherever the little that is left points.
+        let rank = match self.rank.spread() < LEAST_SPREAD {
+            true => 1.0,
+            false => self.rank.centred(),
+        };
+        let share = rank / baseline;
         let collapsed = share < self.policy.share;
         if collapsed == self.is_collapsed {
             self.doubts = (0, 0.0);
@@ -399,5 +406,28 @@ mod tests {
             "{changes:?}"
         );
         assert!(play(&mut blind, 0, 60, |_| measure(states(2))).is_empty());
+    }
+
+    #[test]
+    fn one_vector_for_all_audio_is_a_collapse_whatever_little_is_left_beside_it() {
+        let mut noise = crate::task::health::triggers::Noise::default();
+        for little in [0.0, 1e-3] {
+            let mut tracker = HealthTracker::new(POLICY);
+            let changes = play(&mut tracker, 0, 60, |_| {
+                let mut sketch = || -> Vec<f32> {
+                    let value = |j: usize| 0.1 + 0.01 * j as f32 + little * noise.next() as f32;
+                    (0..SKETCH).map(value).collect()
+                };
+                Measured {
+                    states: (0..10).map(|_| sketch()).collect(),
+                    ..Measured::default()
+                }
+            });
+            let share = 1.0 / 40.0;
+            assert!(
+                matches!(changes[..], [(_, Change { ok: false, value, .. })] if value == share),
+                "{little}: {changes:?}"
+            );
+        }
     }
 }

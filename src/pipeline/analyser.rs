@@ -1,11 +1,10 @@
 //! Windows through the models: speech first, and the encoder and its heads only when there is something to score.
 
 mod recordings;
+mod voices;
 
 use std::collections::HashSet;
 use std::ops::Range;
-
-use ndarray::{Array2, s};
 
 use crate::audio::{Level, SAMPLE_RATE};
 use crate::config;
@@ -14,12 +13,15 @@ use crate::model::{
     Device, Execution, Hidden, Memory, ModelError, Models, Moment, Pack, Runtime, Stretch, Tally,
     Wanted,
 };
-use crate::task::health::measure::{Measured, Meter, bands};
+use crate::task::Scores;
+use crate::task::health::measure::{Measured, Meter};
 use crate::task::sound::Sounds;
 use crate::task::speech::{Speech, newest_utterance};
-use crate::task::{Newest, Scores, Utterance};
 
 pub use recordings::{Heads, Heard};
+pub(super) use voices::spectral_views;
+
+use voices::on_grid;
 
 use super::memory::StreamMemory;
 use super::segmenter::Window;
@@ -29,16 +31,6 @@ pub(super) const ENCODER_HOP: usize = 2 * HOP;
 /// Below this level, dB relative to full scale, a window is silence without asking a model: 16-bit dither lies at −93,
 /// the noise floor of a cheap microphone around −70.
 const SILENCE_DBFS: f64 = -75.0;
-
-/// The end of an utterance that is embedded by itself, in frames of 20 ms: 1.5 s, about the least that tells voices apart.
-const NEWEST: usize = 75;
-/// Cosine to the voice of the last few utterances below which somebody else may have begun to speak: on dev sessions as good
-/// as to embed each end, which costs a twentieth of all work on voices.
-const UNLIKE: f64 = 0.9;
-
-/// On a GPU an utterance has a multiple of so many frames, half a second: those of one length run together, and there what
-/// runs alone costs as much as a batch. A CPU runs each as it is.
-const GRID: usize = 25;
 
 /// One set of sessions and the scratch space around them, owned by one thread.
 pub struct Analyser {
@@ -156,17 +148,6 @@ impl Analyser {
 
     pub(super) fn models(&mut self) -> &mut Models {
         &mut self.models
-    }
-
-    /// How long utterances in a window of so many seconds are on a GPU, seconds, the longest first; the window's own length
-    /// where none fits.
-    pub(super) fn utterances_s(&self, window_s: f64) -> Vec<f64> {
-        let frames = (window_s * f64::from(SAMPLE_RATE)) as usize / ENCODER_HOP;
-        let shorter = (self.min_utterance..frames)
-            .rev()
-            .filter(|n| n % GRID == 0 || *n == self.min_utterance);
-        let shorter = shorter.map(frame_s);
-        std::iter::once(window_s).chain(shorter).collect()
     }
 
     /// Whether real and forged voices are told apart.
@@ -317,110 +298,6 @@ impl Analyser {
             });
         }
     }
-
-    /// Who spoke, and whether the voice is real.
-    fn utterances(&mut self, works: &mut [&mut Work], memories: &mut [StreamMemory]) {
-        let mut spans = Vec::new();
-        let mut spoken = Vec::new();
-        let mut voices: Vec<&mut Work> = Vec::new();
-        for work in works.iter_mut() {
-            let (Some(hidden), Some(speech), Ok(_)) = (&work.hidden, &work.utterance, &work.scores)
-            else {
-                continue;
-            };
-            let frames = speech.utterance.clone();
-            spans.push(hidden.span(frame_s(frames.start)..frame_s(frames.end)));
-            let health = match &mut self.meter {
-                Some(meter) => health(meter, &frames, work.window, hidden),
-                None => Measured::default(),
-            };
-            let began = speech.began;
-            let samples = work.spoken().unwrap_or_default();
-            let first = work.window.first_sample;
-            if let Ok(scores) = &mut work.scores {
-                scores.health.bands = health.bands;
-                scores.health.states = health.states;
-                scores.utterance = Some(Utterance {
-                    start_s: clock_s(first + samples.start as u64),
-                    end_s: clock_s(first + samples.end as u64),
-                    began,
-                    embedding: Vec::new(),
-                    newest: None,
-                    genuine: None,
-                    parts: Vec::new(),
-                });
-            }
-            spoken.push(&work.window.signal.samples[samples]);
-            voices.push(work);
-        }
-        if voices.is_empty() {
-            return;
-        }
-        if self.models.knows_voices() {
-            let answers = self.models.embed_all(&spans.iter().collect::<Vec<_>>());
-            for (work, answer) in voices.iter_mut().zip(answers) {
-                work.keep(answer, |work, embedding| {
-                    if let Some(utterance) = utterance_of(work) {
-                        utterance.embedding = embedding;
-                    }
-                });
-            }
-            if self.follows_turns {
-                self.newest(&mut voices, memories);
-            }
-        }
-        if !self.spectral.is_empty() {
-            let views = spectral_views(&mut self.spectral, &spoken);
-            let windows: Vec<_> = spans
-                .iter()
-                .zip(views.iter().map(|view| view.view()))
-                .collect();
-            let answers = self.models.opinions(&windows);
-            for (work, answer) in voices.iter_mut().zip(answers) {
-                work.keep(answer, |work, opinion| {
-                    if let Some(utterance) = utterance_of(work) {
-                        utterance.genuine = Some(opinion.score);
-                        utterance.parts = opinion.parts;
-                    }
-                });
-            }
-        }
-    }
-
-    /// Who spoke at the end, where the utterance is longer and its voice is not that of those before.
-    fn newest(&mut self, voices: &mut [&mut Work], memories: &mut [StreamMemory]) {
-        let mut long: Vec<(&mut Work, usize)> = voices
-            .iter_mut()
-            .filter_map(|work| {
-                let speech = work.utterance.as_ref()?;
-                let utterance = work.scores.as_ref().ok()?.utterance.as_ref()?;
-                let memory = memories.get_mut(work.memory)?;
-                let like = memory.voice(&utterance.embedding);
-                let frames = speech.utterance.clone();
-                let is_asked = like.is_none_or(|like| like < UNLIKE) && frames.len() > NEWEST;
-                is_asked.then(|| (&mut **work, frames.end - NEWEST))
-            })
-            .collect();
-        let spans: Vec<Hidden> = long
-            .iter()
-            .filter_map(|(work, first)| {
-                let span = frame_s(*first)..frame_s(first + NEWEST);
-                Some(work.hidden.as_ref()?.span(span))
-            })
-            .collect();
-        let answers = self.models.embed_all(&spans.iter().collect::<Vec<_>>());
-        for ((work, first), answer) in long.iter_mut().zip(answers) {
-            let start = work.window.first_sample + (*first * ENCODER_HOP) as u64;
-            work.keep(answer, |work, embedding| {
-                if let Some(utterance) = utterance_of(work) {
-                    utterance.newest = Some(Newest {
-                        start_s: clock_s(start),
-                        embedding,
-                    });
-                }
-            });
-        }
-    }
 }
 
 /// A window of which no model was asked yet.
@@ -442,72 +319,6 @@ fn unheard(window: &Window) -> Scores {
     }
 }
 
-/// Of these frames of 20 ms the ones that no earlier window held.
-fn fresh(frames: &Range<usize>, window: &Window) -> Range<usize> {
-    let old = window.signal.len().saturating_sub(window.new_samples);
-    let most = window.fbank.nrows() / 2;
-    let end = frames.end.min(most);
-    frames.start.max(old.div_ceil(ENCODER_HOP)).min(end)..end
-}
-
-/// What the new part of an utterance, frames of 20 ms, says of the stream and of the encoder.
-fn health(meter: &mut Meter, frames: &Range<usize>, window: &Window, hidden: &Hidden) -> Measured {
-    let new = fresh(frames, window);
-    let bands = bands(window.fbank.slice(s![2 * new.start..2 * new.end, ..]));
-    // On a GPU the states stay there: they are not fetched for this.
-    let states = match hidden.is_at_hand() && !new.is_empty() {
-        true => hidden
-            .span(frame_s(new.start)..frame_s(new.end))
-            .view()
-            .map(|states| meter.sketch(states, hidden.vectors_a_second())),
-        false => Ok(Vec::new()),
-    };
-    Measured {
-        is_stuck: false,
-        bands,
-        states: states.unwrap_or_default(),
-    }
-}
-
-/// The end of an utterance of which at least `least` frames, and at most all that a window has, are on the grid.
-fn on_grid(utterance: Range<usize>, least: usize, window: usize) -> Range<usize> {
-    let length = match utterance.len() {
-        whole if whole == window => whole,
-        length => (length / GRID * GRID).max(least.min(length)),
-    };
-    utterance.end - length..utterance.end
-}
-
-fn utterance_of<'a>(work: &'a mut Work) -> Option<&'a mut Utterance> {
-    work.scores.as_mut().ok()?.utterance.as_mut()
-}
-
-/// The spectral view of each piece, on as many threads as there are `makers`.
-pub(super) fn spectral_views(makers: &mut [SpectralView], pieces: &[&[f32]]) -> Vec<Array2<f32>> {
-    let each = pieces.len().div_ceil(makers.len().max(1)).max(1);
-    if each == pieces.len() {
-        let maker = &mut makers[0];
-        return pieces.iter().map(|piece| maker.compute(piece)).collect();
-    }
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = makers
-            .iter_mut()
-            .zip(pieces.chunks(each))
-            .map(|(maker, pieces)| {
-                let make = move || -> Vec<Array2<f32>> {
-                    pieces.iter().map(|piece| maker.compute(piece)).collect()
-                };
-                scope.spawn(make)
-            })
-            .collect();
-        let views = threads.into_iter().map(|thread| match thread.join() {
-            Ok(views) => views,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        views.flatten().collect()
-    })
-}
-
 /// Seconds into a window at which a frame of the speech probabilities starts.
 pub(super) fn frame_s(frame: usize) -> f64 {
     clock_s((frame * ENCODER_HOP) as u64)
@@ -516,26 +327,4 @@ pub(super) fn frame_s(frame: usize) -> f64 {
 /// Seconds on the stream's clock.
 pub fn clock_s(sample: u64) -> f64 {
     sample as f64 / f64::from(SAMPLE_RATE)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_utterance_on_a_gpu_has_one_of_few_lengths_and_keeps_its_end() {
-        for (length, kept) in [
-            (75, 75),
-            (80, 75),
-            (99, 75),
-            (100, 100),
-            (148, 125),
-            (149, 149),
-        ] {
-            let found = on_grid(149 - length..149, 75, 149);
-            assert_eq!((found.len(), found.end), (kept, 149));
-        }
-        assert_eq!(on_grid(10..70, 40, 149), 20..70);
-        assert_eq!(on_grid(10..54, 40, 149), 14..54, "as much as has to be");
-    }
 }

@@ -12,6 +12,7 @@ seconds=${1:-60}
 cd "$root"
 export PATH=$deps/cargo/bin:$PATH
 
+scripts/setup.sh --fuzz
 if ! cargo fuzz --version 2>/dev/null | grep -qF "$CARGO_FUZZ"; then
     cargo install --quiet --locked --root "$deps/cargo" --version "$CARGO_FUZZ" cargo-fuzz
 fi

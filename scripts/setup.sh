@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh           what building and running need
 #   scripts/setup.sh --tests   and what the tests need
+#   scripts/setup.sh --fuzz    and a C++ compiler, for libFuzzer
 #
 # EARWITNESS_DEPS overrides the folder .deps; with EARWITNESS_ORT, a runtime library of your own, none is fetched.
 set -euo pipefail
@@ -55,12 +56,12 @@ missing_packages() {
             echo python3-pip
         fi
     fi
+    # For libFuzzer.
+    [ "$fuzz" = no ] || command -v c++ >/dev/null || echo g++
     [ "$tests" = yes ] || return 0
     PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null || echo mosquitto
     command -v mosquitto_sub >/dev/null || echo mosquitto-clients
     command -v openssl >/dev/null || echo openssl
-    # For libFuzzer.
-    command -v c++ >/dev/null || echo g++
 }
 
 install_packages() {
@@ -145,11 +146,12 @@ PYTHON
 
 # --------------------------------------------------------------------------------------------------------------------
 
-tests=no
+tests=no fuzz=no
 for argument in "$@"; do
     case $argument in
         --tests) tests=yes ;;
-        *) fail "unknown argument '$argument', expected --tests" ;;
+        --fuzz) fuzz=yes ;;
+        *) fail "unknown argument '$argument', expected --tests or --fuzz" ;;
     esac
 done
 

@@ -158,6 +158,7 @@ fn window(samples: Vec<f32>) -> Window {
 const EVERYTHING: Wanted = Wanted {
     spoof: true,
     parts: true,
+    short: true,
     sound: true,
     probes: true,
 };

@@ -7,7 +7,7 @@ use std::path::Path;
 use common::packs::{Copy, fixtures, open, runtime, tiny};
 use earwitness::config::Provider;
 use earwitness::dsp::{SPECTRAL_DIM, SpectralView, fbank};
-use earwitness::model::{Device, ModelError, Models, Pack, Part, Wanted};
+use earwitness::model::{Device, ModelError, Models, Opinion, Pack, Part, Wanted};
 use ndarray::Array2;
 
 /// 3 s of a tone with harmonics and a little noise.
@@ -407,6 +407,38 @@ fn the_default_pack_keeps_its_contract() {
         .genuine(&hidden, SpectralView::new().compute(&voice).view())
         .expect("a score");
     assert_eq!(models.speech(features.view()).expect("speech").len(), 149);
+    // Short windows are read by themselves, and each reading is the sum of its parts.
+    let short = hidden.span(0.5..2.0);
+    let view = SpectralView::new().compute(&voice[8_000..32_240]);
+    let asked = [(&short, view.view())];
+    let only = |answers: Vec<Result<Opinion, ModelError>>| {
+        answers
+            .into_iter()
+            .next()
+            .expect("one")
+            .expect("an opinion")
+    };
+    let (always, own) = (
+        only(models.opinions(&asked)),
+        only(models.short_opinions(&asked)),
+    );
+    assert_ne!(always.score, own.score);
+    for (opinion, names) in [
+        (&always, pack.spoof_parts()),
+        (&own, pack.spoof_short_parts()),
+    ] {
+        assert_eq!(opinion.parts.len(), names.len());
+        let sum: f32 = opinion.parts.iter().sum();
+        assert!((sum - opinion.score).abs() < 1e-3, "{opinion:?}");
+    }
+    // Whoever does not want that reading has the score, to the last bit.
+    let plain = Wanted {
+        spoof: true,
+        ..Wanted::default()
+    };
+    let mut plain = Models::open_wanted(runtime(), &pack, Provider::Cpu, plain).expect("plain");
+    let found = only(plain.short_opinions(&asked));
+    assert_eq!((found.score, found.parts.len()), (always.score, 0));
     // Digital silence and full-scale clipping are audio, too.
     for sample in [0.0, 1.0] {
         let window = vec![sample; 48_000];

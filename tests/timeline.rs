@@ -194,7 +194,7 @@ fn figures_on_a_list() {
     );
     assert_eq!(record["systems"]["bonafide"]["fakes"], 0);
     let curve = fs::read_to_string(place.path("curve.tsv")).unwrap();
-    assert!(curve.lines().all(|l| l.split('\t').count() == 8), "{curve}");
+    assert!(curve.lines().all(|l| l.split('\t').count() == 9), "{curve}");
     let table = place
         .run(&["eval", "timeline", "list.txt"])
         .expect(0)

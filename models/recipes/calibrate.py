@@ -1,5 +1,6 @@
 """Fits score to log-likelihood ratio on dev, with the exported pack: logistic regression, both classes weighted alike, of speakers by how much was said
-(speaker/durations.py); both heads together (speaker/fusion.py); and whether int8 is worth it.
+(speaker/durations.py); both heads together (speaker/fusion.py); whether int8 is worth it for the encoder; and the
+spoof head's convolutions in 8 bits (spoof/int8.py).
 
 Writes `<work>/calibration.json`, which the exporter copies into pack.toml. Nothing here looks at the test split.
 """
@@ -12,6 +13,7 @@ from .common import metrics
 from .common.corpus import RATE, arguments, decode, open_corpus
 from .pack import Pack
 from .speaker import durations, fusion, trials
+from .spoof import int8 as small
 from .spoof import parts as opinions
 from .spoof import trials as files
 
@@ -39,7 +41,7 @@ def together(c, pack, speaker, genuine, folder, pages):
 
 
 def main():
-    a = arguments(__doc__, pack="models/default", parts="speaker,int8,spoof,fusion")
+    a = arguments(__doc__, pack="models/default", parts="speaker,int8,spoof_int8,spoof,fusion")
     c, pack, parts = open_corpus(a), Pack(a.pack), a.parts.split(",")
     at = Path(a.work) / "calibration.json"
     out = json.loads(at.read_text()) if at.exists() else {}
@@ -55,6 +57,10 @@ def main():
         fp32, int8 = (metrics.eer(*trials.score(c, p.embed)[:2]) for p in (pack, quick))
         keep("int8", {"dev_eer_fp32": round(fp32, 3), "dev_eer_int8": round(int8, 3), "kept": bool(int8 <= 1.02 * fp32),
                       "milliseconds_fp32": pack.speed()["encoder"], "milliseconds_int8": quick.speed()["encoder"]})
+    if "spoof_int8" in parts:
+        pack, told = small.rewrite(c, pack, a.work)
+        if told:
+            keep("spoof_int8", told)
     listed = files.read("dev")
     if "spoof" in parts or "fusion" in parts:
         each = files.judge(c, pack.spoof, listed)  # the daemon scores windows, so it is windows that are calibrated

@@ -92,8 +92,16 @@ def answer(s, feed):
     return [float(v) for v in s.run(None, feed)[0].ravel()[:8]]
 
 
-def export_one(name, net, folder, parts_of=None):
-    """`parts_of`: what spoof/parts.py measured, once the pack was calibrated."""
+def known_answer(s, score="score", parts="parts"):
+    """The first values of its output; of a spoof head that shows what its score is the sum of, the score and its parts."""
+    feed = {i.name: known_input(i.name) for i in s.get_inputs()}
+    if parts in {o.name for o in s.get_outputs()}:
+        return [float(v) for f in s.run([score, parts], feed) for v in f.ravel()]
+    return answer(s, feed)
+
+
+def export_one(name, net, folder, parts_of=None, int8_of=None, short_of=None):
+    """`parts_of`, `int8_of`: what spoof/parts.py and spoof/int8.py measured, once the pack was calibrated. `short_of`: the weights of spoof/short.py."""
     (inputs, output), more = NAMES[name], {}
     path = Path(folder) / f"{name}.onnx"
     if name == "encoder":
@@ -101,12 +109,11 @@ def export_one(name, net, folder, parts_of=None):
         check(path)
     else:
         to_onnx(net, (torch.tensor(known_input(i)) for i in inputs), path, inputs, output, {n: axes(n) for n in inputs + [output]})
-    known = lambda s: answer(s, {i: known_input(i) for i in inputs})
     if name == "spoof" and parts_of:
         from .spoof import parts
 
         parts.expose(path, parts_of)
-        more, known = {"parts": parts.NAMES}, parts.answer
+        more = {"parts": parts.NAMES}
     s = session(path)
     rng = np.random.default_rng(0)
     worst = 0.0
@@ -121,9 +128,19 @@ def export_one(name, net, folder, parts_of=None):
         worst = max(worst, difference(stream.steps(lambda f: s.run(None, f), fbank), stream.steps(going_on(net), fbank)))
         more["stream_known_answer"] = answer(s, stream.known_input())
     assert worst <= 1e-4, (name, worst)
+    if name == "spoof" and int8_of:
+        from .spoof import int8
+
+        int8.quantise(path, int8_of)
+        s = session(path)
+    if name == "spoof" and parts_of and short_of:
+        from .spoof import short
+
+        more["short"] = short.expose(path, short_of)
+        s = session(path)
     r = fingerprint(path)
     print(f"{name}: {nets.parameters(net)} parameters, {r['megabytes']} MB, parity {worst:.1e}")
-    return {**r, **more, "parity": worst, "known_answer": known(s), "parameters": nets.parameters(net)}
+    return {**r, **more, "parity": worst, "known_answer": known_answer(s), "parameters": nets.parameters(net)}
 
 
 def going_on(encoder):
@@ -181,7 +198,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--work", default="models/.train")
     p.add_argument("--out", default="models/default")
-    p.add_argument("--version", default="2.6.0")
+    p.add_argument("--version", default="2.7.0")
     p.add_argument("--fp16", action="store_true", help="an encoder in 16-bit floating point too, for GPUs")
     p.add_argument("--only", help="networks of a pack that is there already, encoder,speaker: their graphs anew, the same weights (restore.py)")
     a = p.parse_args()
@@ -192,9 +209,11 @@ def main():
         return anew(made, a.only.split(","), Path(a.out), a.version)
     report = {"onnxruntime": ort.__version__, "torch": torch.__version__, "machine": f"{platform.machine()}, 2 CPU cores, no accelerator"}
     at = Path(a.work) / "calibration.json"
-    parts_of = json.loads(at.read_text()).get("spoof_parts") if at.exists() else None
+    measured = json.loads(at.read_text()) if at.exists() else {}
+    at = Path(a.work) / "short.pt"
+    short_of = torch.load(at, map_location="cpu") if at.exists() else None
     for name, net in made.items():
-        report[name] = {"training": reports[name], **export_one(name, net, a.out, parts_of)}
+        report[name] = {"training": reports[name], **export_one(name, net, a.out, measured.get("spoof_parts"), measured.get("spoof_int8"), short_of)}
     report["encoder"]["int8"] = quantise(a.out)
     if a.fp16:
         report["encoder"]["fp16"] = in_half(a.out)

@@ -46,7 +46,11 @@ def short_windows(r):
     s = dig(r, "calibration", "spoof_short")
     if not s:
         return ""
-    return f"[spoof.short]\nseconds = {s['seconds']}\n[spoof.short.calibration]\nslope = {s['slope']!r}\noffset = {s['offset']!r}\n"
+    text = f"[spoof.short]\nseconds = {s['seconds']}\n"
+    own = dig(r, "spoof", "short")
+    text += f"parts = {json.dumps(own['parts'])}\n" if own else ""
+    text += f"[spoof.short.calibration]\nslope = {s['slope']!r}\noffset = {s['offset']!r}\n"
+    return text + (f"[spoof.short.known_answer]\noutput = {own['known_answer']}\ntolerance = 0.05\n" if own else "")
 
 
 def toml(r, version):
@@ -76,6 +80,8 @@ def toml(r, version):
     text += measured("speaker") + answer("speaker")
     parts = f"parts = {json.dumps(r['spoof']['parts'])}\n" if "parts" in r["spoof"] else ""
     text += head("spoof") + f"spectral_dim = {features.SPECTRAL_DIM}\n" + parts + scale("spoof") + short_windows(r) + measured("spoof") + answer("spoof")
+    if dig(r, "calibration", "spoof_int8"):  # where rounding differs by a bit, it is a step
+        text += "tolerance = 0.05\n"
     if both := dig(r, "calibration", "fusion"):
         text += "\n" + "".join(f"[fusion.{n}]\nslope = {num(both[n]['slope'])}\noffset = {num(both[n]['offset'])}\n" for n in ("speaker", "genuine"))
     text += head("vad") + f"threshold = {num(dig(r, 'vad', 'training', 'threshold') or 0.5)}\n" + measured("vad") + answer("vad")
@@ -99,6 +105,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--work", default="models/.train")
     p.add_argument("--pack", default="models/default")
+    p.add_argument("--version", help="without it, that of the pack")
     a = p.parse_args()
     folder = Path(a.pack)
     report = json.loads((folder / "report.json").read_text())
@@ -106,7 +113,7 @@ def main():
         at = Path(a.work) / f"{part}.json"
         if at.exists():
             report[part] = report.get(part, {}) | json.loads(at.read_text())
-    write(report, folder, version(folder))
+    write(report, folder, a.version or version(folder))
 
 
 if __name__ == "__main__":

@@ -92,6 +92,12 @@ def spoof(r, e):
     out = "## Spoof\n\nSystems never trained on; a file's score is the mean of its windows.\n\n"
     out += table(("split", "EER %", "interval"), [(f"{split}, {name}", f"{v['eer_percent']:.1f}", between(v)) for split in ("dev", "test")
                                                  for name, v in (("all", p[split]), ("against LibriSpeech", p[split]["librispeech"]), ("against real speech of demo pages", p[split]["demo_pages"]))])
+    if small := dig(r, "calibration", "spoof_int8"):
+        out += (f"Most of its convolutions are in 8 bits: dev EER {small['dev_eer_int8']} % ({small['dev_eer_fp32']} % in 32), scores correlated to {small['dev_correlation']}, "
+                f"{small['milliseconds_int8']} ms for a window ({small['milliseconds_fp32']} ms).\n\n")
+    if own := dig(r, "spoof", "short", "dev_eer"):
+        out += "Short windows of recordings with a synthetic sentence (docs/detect.md), dev EER %, by the head's own score and as they are read:\n\n"
+        out += table(("sentences", "score", "statistics alone", "both"), [(k, v["score"], v["statistics"], v["both"]) for k, v in own.items()])
     worst = sorted(p["test"]["systems"].items(), key=lambda kv: kv[1]["eer_percent"])
     out += table(("test system", "EER %"), [(k, f"{v['eer_percent']:.1f}") for k, v in worst]) + plots("spoof")
     rows = [(k, v["eer_percent"], v["matched_eer_percent"], *((w["eer_percent"], w["matched_eer_percent"]) if (w := v.get("with both")) else ("", "")))

@@ -50,6 +50,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let wanted = Wanted {
         spoof: config.spoof.enabled,
         parts: config.spoof.enabled,
+        short: config.spoof.enabled,
         ..Wanted::default()
     };
     let mut bench = Workbench::with(config, args.analysis.channel, wanted)?;
@@ -93,7 +94,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     if let Some(path) = &args.image {
         found.draw(&bench, &signal, (&args.file, overall), path)?;
     }
-    let names = bench.pack.spoof_parts();
+    let names = bench.pack.spoof_short_parts();
     if output.is_json() {
         let part = |(start, end, part): &(f64, f64, verdict::Part)| json!({ "start_s": start, "end_s": end, "llr": part.llr, "verdict": part.verdict });
         output.record(&json!({

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 mod analysis;
 mod bench;
+mod clock;
 mod config;
 mod demo;
 mod detect;

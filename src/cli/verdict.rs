@@ -1,12 +1,65 @@
-//! Words and parts of a verdict, shared by the commands that give one.
+//! A verdict, its parts and its words, shared by the commands that give one.
 
+use std::path::PathBuf;
+
+use crate::audio::Signal;
 use crate::publish::{FusedFinding, Verdict};
 use crate::task::recording::Evidence;
-use crate::task::{Fusion, Policy};
+use crate::task::speaker::{Likeness, Scoring, Voice};
+use crate::task::{Fusion, Policy, Scores};
 use serde::Serialize;
 
-use super::Outcome;
 use super::workbench::Workbench;
+use super::{Failure, Outcome};
+
+/// What a recording says of a claim about its voice.
+pub struct Judged {
+    /// Its windows.
+    pub windows: Vec<Scores>,
+    /// What they come to.
+    pub evidence: Evidence,
+    /// How alike its voice is to the claimed one.
+    pub likeness: Likeness,
+    /// The decision on that.
+    pub speaker: Part,
+    /// Whether the voice is real; `None` when detection is off.
+    pub spoof: Option<Part>,
+    /// Both in one; `None` when detection is off.
+    pub fused: Option<FusedFinding>,
+}
+
+impl Judged {
+    /// The decision that counts.
+    pub fn verdict(&self) -> Verdict {
+        self.fused.map_or(self.speaker.verdict, |f| f.verdict)
+    }
+}
+
+/// Whether `claimed` speaks in a recording, and whether the voice is real. `path` only names it.
+pub fn judge(
+    bench: &mut Workbench,
+    scoring: &Scoring,
+    claimed: &Voice,
+    signal: &Signal,
+    path: &PathBuf,
+) -> Result<Judged, Failure> {
+    let windows = [bench.scores_of(signal)?];
+    let (evidence, embedding) = bench.gathered(&windows, std::slice::from_ref(path))?;
+    let likeness = scoring.compare(claimed, &scoring.voice(embedding, evidence.speech_s));
+    let policy = Policy::fixed(&bench.config.speaker.decision, scoring.calibration());
+    let speaker = Part::new(likeness.llr, &policy);
+    let spoof = spoof(bench, &evidence);
+    let fused = fused(bench, &policy, speaker.llr, spoof);
+    let [windows] = windows;
+    Ok(Judged {
+        windows,
+        evidence,
+        likeness,
+        speaker,
+        spoof,
+        fused,
+    })
+}
 
 /// One calibrated score and its decision.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

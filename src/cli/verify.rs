@@ -1,16 +1,14 @@
 //! `earwitness verify`: is it who they say, and is the voice real.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use crate::store::SpeakerStore;
 use crate::task::Policy;
 use crate::task::speaker::Scoring;
-use crate::telemetry::Usage;
 use anyhow::Context;
-use serde::Serialize;
 use serde_json::json;
 
+use super::clock::Clock;
 use super::workbench::Workbench;
 use super::{Analysis, Failure, Outcome, Output, neighbours, verdict};
 
@@ -30,48 +28,6 @@ pub struct Args {
     pub check_neighbours: bool,
     #[command(flatten)]
     pub analysis: Analysis,
-}
-
-/// When something began.
-struct Clock {
-    wall: Instant,
-    cpu: Option<Duration>,
-}
-
-/// How long it took.
-#[derive(Debug, Clone, Copy, Serialize)]
-struct Spent {
-    /// Seconds that passed.
-    wall: f64,
-    /// Seconds of one core that it took; `None` where the system does not tell.
-    cpu: Option<f64>,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self {
-            wall: Instant::now(),
-            cpu: Usage::now().map(|u| u.cpu),
-        }
-    }
-
-    fn spent(&self) -> Spent {
-        let cpu = Usage::now().and_then(|u| u.cpu.checked_sub(self.cpu?));
-        Spent {
-            wall: self.wall.elapsed().as_secs_f64(),
-            cpu: cpu.map(|cpu| cpu.as_secs_f64()),
-        }
-    }
-}
-
-impl std::fmt::Display for Spent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.3} s", self.wall)?;
-        match self.cpu {
-            Some(cpu) => write!(f, ", {cpu:.3} s of one core"),
-            None => Ok(()),
-        }
-    }
 }
 
 /// Accepts only when the speaker and the voice are accepted, together.
@@ -94,21 +50,17 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let scoring = Scoring::of(&bench.pack)?;
     let begun = Clock::start();
     let signal = bench.signal(&args.file)?;
-    let windows = [bench.scores_of(&signal)?];
-    let (evidence, embedding) = bench.gathered(&windows, std::slice::from_ref(&args.file))?;
     let claimed = scoring.voice(person.embedding, person.speech_s);
-    let likeness = scoring.compare(&claimed, &scoring.voice(embedding, evidence.speech_s));
-    let policy = Policy::fixed(&bench.config.speaker.decision, scoring.calibration());
-    let speaker = verdict::Part::new(likeness.llr, &policy);
-    let spoof = verdict::spoof(&bench, &evidence);
-    let fused = verdict::fused(&bench, &policy, speaker.llr, spoof);
-    let overall = fused.map_or(speaker.verdict, |f| f.verdict);
+    let judged = verdict::judge(&mut bench, &scoring, &claimed, &signal, &args.file)?;
     let decided = begun.spent();
+    let (evidence, overall) = (&judged.evidence, judged.verdict());
+    let (speaker, spoof) = (judged.speaker, judged.spoof);
+    let policy = Policy::fixed(&bench.config.speaker.decision, scoring.calibration());
     let above = speaker.llr - policy.threshold();
     let (mut speaker_hold, mut spoof_hold) = (None, None);
     if neighbours::is_asked(&bench, args.check_neighbours, overall, above)
         && let Some(heard) =
-            neighbours::neighbourhood(&mut bench, &signal, &windows[0], spoof.is_some())?
+            neighbours::neighbourhood(&mut bench, &signal, &judged.windows, spoof.is_some())?
     {
         let decide = |e: &[f32]| {
             let voice = scoring.voice(e.to_vec(), evidence.speech_s);
@@ -120,8 +72,8 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let overall = neighbours::held(overall, &[speaker_hold.as_ref(), spoof_hold.as_ref()]);
     let mut record = json!({
         "name": args.name, "verdict": overall, "speech_s": evidence.speech_s,
-        "speaker": { "cosine": likeness.cosine, "llr": speaker.llr, "verdict": speaker.verdict },
-        "spoof": spoof, "fused": fused, "neighbours": { "speaker": speaker_hold, "spoof": spoof_hold },
+        "speaker": { "cosine": judged.likeness.cosine, "llr": speaker.llr, "verdict": speaker.verdict },
+        "spoof": spoof, "fused": judged.fused, "neighbours": { "speaker": speaker_hold, "spoof": spoof_hold },
     });
     if args.time {
         record["seconds"] = json!({ "models": opened, "verdict": decided });

@@ -164,6 +164,23 @@ impl Models {
 
     /// The same scores, and what each is the sum of.
     pub fn opinions(&mut self, windows: &[(&Hidden, ArrayView2<f32>)]) -> Answers<Opinion> {
+        self.judged(windows, (0, self.parts))
+    }
+
+    /// The same of short windows ([`Short`](super::Short)), by the head's reading of them where it has one.
+    pub fn short_opinions(&mut self, windows: &[(&Hidden, ArrayView2<f32>)]) -> Answers<Opinion> {
+        match self.short {
+            0 => self.opinions(windows),
+            kinds => self.judged(windows, (1 + self.parts.min(1), kinds)),
+        }
+    }
+
+    /// `reading`: which output is the score, and how many parts the one behind it has.
+    fn judged(
+        &mut self,
+        windows: &[(&Hidden, ArrayView2<f32>)],
+        reading: (usize, usize),
+    ) -> Answers<Opinion> {
         let part = Part::Spoof;
         let prepared = windows.iter().map(|(hidden, spectral)| {
             let (batch, length) = self.fits(part, hidden)?;
@@ -175,7 +192,8 @@ impl Models {
         let Some(net) = &mut self.spoof else {
             return all(windows.len(), || ModelError::NotOpen { part });
         };
-        let (cutter, fixed, kinds) = (&mut self.cutter, self.fixed_batches, self.parts);
+        let (cutter, fixed, (score, kinds)) = (&mut self.cutter, self.fixed_batches, reading);
+        let (parts, short) = (self.parts, self.short);
         batched(prepared, &mut self.tally.retried, |group| {
             let size = batch_size(group.len(), fixed);
             let spans: Vec<&Hidden> = group.iter().map(|(hidden, _)| hidden).collect();
@@ -184,11 +202,15 @@ impl Models {
             let (rows, spectral) = (group[0].1.nrows(), stacked(views, size));
             let spectral = Given::Host(&[size, rows, SPECTRAL_DIM], &spectral);
             let inputs = [Given::Tensor(cut.tensor()), spectral];
-            let outputs: &[&[usize]] = &[&[size], &[size, kinds]];
-            net.run_for(&inputs, &outputs[..1 + kinds.min(1)], |found| {
-                let parts = found.get(1).map(|p| rows_of(p, kinds, group.len()));
-                let mut parts = parts.unwrap_or_default().into_iter();
-                let scores = found[0][..group.len()].iter();
+            let shapes = opinion_shapes(size, parts, short);
+            let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
+            net.run_for(&inputs, &shapes, |found| {
+                let parts = match kinds {
+                    0 => Vec::new(),
+                    _ => rows_of(found[score + 1], kinds, group.len()),
+                };
+                let mut parts = parts.into_iter();
+                let scores = found[score][..group.len()].iter();
                 scores
                     .map(|&score| Opinion {
                         score,
@@ -291,6 +313,18 @@ impl Models {
             found: format!("{view_s:.2} s"),
         })
     }
+}
+
+/// Shapes of the spoof head's outputs, of which those without parts are not there: `score`, `parts`, `short`, `short_parts`.
+pub(super) fn opinion_shapes(size: usize, parts: usize, short: usize) -> Vec<Vec<usize>> {
+    let mut shapes = vec![vec![size]];
+    if parts > 0 {
+        shapes.push(vec![size, parts]);
+    }
+    if short > 0 {
+        shapes.extend([vec![size], vec![size, short]]);
+    }
+    shapes
 }
 
 /// A head that reads nothing but hidden states, and says `width` values of each window.

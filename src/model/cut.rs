@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use ndarray::s;
 use ort::memory::MemoryInfo;
 use ort::session::Session;
 use ort::value::{DynValue, Tensor, TensorRef, TensorValueType};
 
 use super::error::ModelError;
 use super::hidden::{Hidden, States};
+use super::net::not_finite;
 use super::pack::Part;
 use super::place::Place;
 use super::runtime::{Runtime, chain};
@@ -73,13 +75,21 @@ impl Cutter {
             return Ok(Cut::Whole(states.clone()));
         }
         let last = hidden.len() - 1;
+        let filled = (0..size.max(hidden.len())).map(|i| hidden[i.min(last)]);
+        let cut = match states.is_at_hand() {
+            true => copied(states, &filled.collect::<Vec<_>>()),
+            false => self.on_device(states, &filled.collect::<Vec<_>>()),
+        };
+        Ok(Cut::Part(cut?))
+    }
+
+    /// Spans of one length, without the host's seeing them.
+    fn on_device(&mut self, states: &States, spans: &[&Hidden]) -> Result<Tensor<f32>, ModelError> {
         let pick = |of: fn(&Hidden) -> usize| -> Vec<i64> {
-            (0..size.max(hidden.len()))
-                .map(|i| of(hidden[i.min(last)]) as i64)
-                .collect()
+            spans.iter().map(|span| of(span) as i64).collect()
         };
         let (item, start) = (pick(|h| h.item), pick(|h| h.vectors.start));
-        let windows = item.len();
+        let (windows, length) = (spans.len(), spans[0].vectors.len());
         let cut = || -> ort::Result<Tensor<f32>> {
             let mut binding = self.cut.create_binding()?;
             binding.bind_input("hidden", &states.tensor)?;
@@ -90,14 +100,13 @@ impl Cutter {
             binding.bind_output_to_device("cut", &self.memory)?;
             take(self.cut.run_binding(&binding)?.remove("cut"))
         };
-        let tensor = cut().map_err(|e| failed(&e))?;
-        Ok(Cut::Part(tensor))
+        cut().map_err(|e| failed(&e))
     }
 
     /// Whether every value is a finite number, without fetching them where the host cannot see them.
     pub fn check(&mut self, states: &States) -> Result<(), ModelError> {
         let found = match states.is_at_hand() {
-            true => states.values()?.iter().copied().find(|x| !x.is_finite()),
+            true => not_finite(states.values()?.as_slice().unwrap_or_default()),
             false => self.sums(states)?.into_iter().find(|zero| *zero != 0.0),
         };
         match found {
@@ -123,6 +132,20 @@ impl Cutter {
             .map(|z| if z == 0.0 { 0.0 } else { f32::NAN })
             .collect())
     }
+}
+
+/// Spans of one length, copied by the host: a layer's vectors lie behind each other.
+fn copied(states: &States, spans: &[&Hidden]) -> Result<Tensor<f32>, ModelError> {
+    let (all, [_, layers, _, dim]) = (states.values()?, states.shape);
+    let shape = [spans.len(), layers, spans[0].vectors.len(), dim];
+    let mut values = Vec::with_capacity(shape.iter().product());
+    for span in spans {
+        for layer in 0..layers {
+            let rows = all.slice(s![span.item, layer, span.vectors.clone(), ..]);
+            values.extend_from_slice(rows.to_slice().unwrap_or_default());
+        }
+    }
+    Tensor::from_array((shape, values)).map_err(|e| failed(&e))
 }
 
 /// The tensor that a bound output became.
@@ -206,6 +229,10 @@ mod tests {
             })
             .collect();
         assert_eq!(values(&cut), want);
+        let filled = [spans[0], spans[1], spans[2], spans[2]];
+        let on_device = cutter().on_device(&spans[0].states, &filled);
+        let on_device = Cut::Part(on_device.expect("a cut"));
+        assert_eq!(values(&on_device), want, "as where the host sees nothing");
         assert_eq!(want[0], 84.0, "the second vector of the last window");
     }
 

@@ -57,13 +57,39 @@ pub(super) struct Spoof {
 }
 
 /// How short windows are judged, from which the timeline of a recording is made.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Short {
     /// Length of the windows, 0.6 to 3.
     pub seconds: f64,
+    /// Names of the kinds of evidence that the head's reading of them, its output `short`, is the sum of, in the order of its
+    /// output `short_parts`; empty for a head that has no such reading: its score counts for them as well.
+    #[serde(default)]
+    pub parts: Vec<String>,
     /// From the score of one to a log-likelihood ratio.
     pub calibration: Calibration,
+    /// Of the reading and its parts.
+    pub(super) known_answer: Option<KnownAnswer>,
+}
+
+impl Short {
+    fn check(&self, path: &Path) -> Result<(), ModelError> {
+        if !(0.6..=3.0).contains(&self.seconds) {
+            let key = "spoof.short.seconds";
+            return Err(unsupported(path, key, self.seconds, "0.6 to 3"));
+        }
+        let key = "spoof.short.known_answer";
+        match (&self.known_answer, self.parts.len()) {
+            (None, 0) => Ok(()),
+            (Some(_), 0) => Err(unsupported(path, key, "one", "none without parts")),
+            (None, _) => Err(unsupported(path, key, "none", "one beside parts")),
+            (Some(known), parts) => {
+                names(&self.parts, "spoof.short.parts", path)?;
+                fit(&self.parts, "spoof.short.parts", path)?;
+                known.check(path, "spoof.short.known_answer.output", 1 + parts)
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -149,25 +175,24 @@ impl KnownAnswer {
     }
 }
 
+/// Whether all parts can stand in a known answer, behind the score.
+fn fit(parts: &[String], key: &'static str, path: &Path) -> Result<(), ModelError> {
+    let (found, most) = (parts.len(), KNOWN_VALUES - 1);
+    if found <= most {
+        return Ok(());
+    }
+    let (found, expected) = (format!("{found} names"), format!("at most {most}"));
+    Err(unsupported(path, key, found, expected))
+}
+
 impl Spoof {
     pub fn check(&self, path: &Path) -> Result<(), ModelError> {
         if !self.parts.is_empty() {
             names(&self.parts, "spoof.parts", path)?;
         }
-        // All of them stand in the known answer, behind the score.
-        let (found, most) = (self.parts.len(), KNOWN_VALUES - 1);
-        if found > most {
-            let (found, expected) = (format!("{found} names"), format!("at most {most}"));
-            return Err(unsupported(path, "spoof.parts", found, expected));
-        }
-        let seconds = self.short.map_or(1.0, |short| short.seconds);
-        if !(0.6..=3.0).contains(&seconds) {
-            return Err(unsupported(
-                path,
-                "spoof.short.seconds",
-                seconds,
-                "0.6 to 3",
-            ));
+        fit(&self.parts, "spoof.parts", path)?;
+        if let Some(short) = &self.short {
+            short.check(path)?;
         }
         let key = "spoof.known_answer.output";
         self.known_answer.check(path, key, 1 + self.parts.len())

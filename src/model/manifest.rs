@@ -299,7 +299,7 @@ impl Manifest {
         }
         let speaker = self.speaker.as_ref().map(|s| s.calibration.check());
         let spoof = self.spoof.as_ref().map(|s| s.calibration.check());
-        let short = self.spoof.as_ref().and_then(|s| s.short);
+        let short = self.spoof.as_ref().and_then(|s| s.short.as_ref());
         let short = short.map(|s| s.calibration.check());
         let fusion = self.fusion.as_ref().map(FusionCalibration::check);
         for (key, checked) in [

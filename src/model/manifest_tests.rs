@@ -109,6 +109,29 @@ fn a_spoof_head_may_name_its_parts_and_shows_them_in_its_known_answer() {
 }
 
 #[test]
+fn a_reading_of_short_windows_names_its_parts_and_has_a_known_answer() {
+    let with = |lines: &str| {
+        let known = "[spoof.known_answer]";
+        let calibration = "[spoof.short.calibration]\nslope = 1.0\noffset = 0.0\n";
+        let short = format!("[spoof.short]\nseconds = 1.5\n{lines}\n{calibration}\n{known}");
+        let answer = match lines.contains("parts") {
+            true => "[spoof.short.known_answer]\noutput = [0.3, 0.1, 0.2]\n",
+            false => "",
+        };
+        parse(&(tiny().replace(known, &short) + answer)).map(|m| m.spoof.expect("a spoof head"))
+    };
+    let short = |lines: &str| with(lines).expect("a head").short.expect("short windows");
+    assert!(short("").parts.is_empty());
+    assert_eq!(short("parts = [\"ssl\", \"fine\"]").parts, ["ssl", "fine"]);
+    let error = with("parts = [\"ssl\"]").expect_err("a value too many");
+    let word = "spoof.short.known_answer.output is 3 values, expected 2 values";
+    assert!(error.to_string().contains(word), "{error}");
+    let error = with("known_answer = { output = [0.3] }").expect_err("no parts");
+    let word = "spoof.short.known_answer is one, expected none without parts";
+    assert!(error.to_string().contains(word), "{error}");
+}
+
+#[test]
 fn accuracy_may_hold_anything() {
     let text = tiny().replace(
         "[vad.accuracy]",

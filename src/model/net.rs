@@ -110,11 +110,11 @@ impl Net {
             })?;
             let (shape, data) = value.try_extract_tensor::<f32>().map_err(failed)?;
             check_shape(part, shape, expected)?;
-            if let Some(found) = data.iter().find(|x| !x.is_finite()) {
+            if let Some(found) = not_finite(data) {
                 return Err(ModelError::Output {
                     part,
                     expected: "finite values",
-                    found: *found,
+                    found,
                 });
             }
             found.push(data);
@@ -156,6 +156,14 @@ impl Net {
         }
         Ok(tensor)
     }
+}
+
+/// The first value that is no finite number. Piece by piece, each looked at as a whole: a search that may end anywhere looks at
+/// one value at a time.
+pub(super) fn not_finite(values: &[f32]) -> Option<f32> {
+    let is_fine = |piece: &[f32]| piece.iter().fold(true, |fine, x| fine & x.is_finite());
+    let broken = values.chunks(256).find(|piece| !is_fine(piece))?;
+    broken.iter().copied().find(|x| !x.is_finite())
 }
 
 fn failed(part: Part, error: &ort::Error) -> ModelError {

@@ -300,10 +300,27 @@ impl Pack {
         let part = Part::Spoof;
         let head = self.manifest.spoof.as_ref();
         let head = head.ok_or(ModelError::Absent { part })?;
-        Ok(head.short.unwrap_or(Short {
+        let as_always = || Short {
             seconds: self.window_samples() as f64 / f64::from(SAMPLE_RATE),
+            parts: Vec::new(),
             calibration: head.calibration,
-        }))
+            known_answer: None,
+        };
+        Ok(head.short.clone().unwrap_or_else(as_always))
+    }
+
+    /// What the judgement on a short window is the sum of, in the order of its [`Opinion::parts`](super::Opinion::parts).
+    pub fn spoof_short_parts(&self) -> &[String] {
+        match self.short_reading() {
+            [] => self.spoof_parts(),
+            parts => parts,
+        }
+    }
+
+    /// The same, if the head has a reading of its own for them; otherwise empty.
+    pub(super) fn short_reading(&self) -> &[String] {
+        let short = self.manifest.spoof.as_ref().and_then(|s| s.short.as_ref());
+        short.map_or(&[], |short| &short.parts)
     }
 
     /// What the spoof head's score is the sum of, in the order of [`Opinion::parts`](super::Opinion::parts); empty for a head that does not say.

@@ -1,5 +1,6 @@
 //! Known answers: what each model must say of an input that anyone can write down, before anything else is asked of it.
 
+use super::calls::opinion_shapes;
 use super::error::ModelError;
 use super::heads::{KNOWN_VALUES, KnownAnswer};
 use super::manifest::Going;
@@ -60,12 +61,18 @@ impl Models {
             compare(Part::Speaker, &speaker.known_answer, &found)?;
         }
         if let (Some(net), Some(spoof)) = (&mut self.spoof, &m.spoof) {
-            let (score, parts) = (&[1][..], &[1, self.parts][..]);
-            let outputs = &[score, parts][..1 + self.parts.min(1)];
-            let all = |found: &[&[f32]]| found.concat();
-            let found = net.run_for(&[hidden, spectral], outputs, all)?;
+            let shapes = opinion_shapes(1, self.parts, self.short);
+            let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
+            let at = 1 + self.parts.min(1);
+            let both = |found: &[&[f32]]| (found[..at].concat(), found[at..].concat());
+            let (found, of_short) = net.run_for(&[hidden, spectral], &shapes, both)?;
             compare(Part::Spoof, &spoof.known_answer, &found)?;
             adds_up(&found)?;
+            let short = spoof.short.as_ref().filter(|_| self.short > 0);
+            if let Some(known) = short.and_then(|s| s.known_answer.as_ref()) {
+                compare(Part::Spoof, known, &of_short)?;
+                adds_up(&of_short)?;
+            }
         }
         for ((net, labels), probe) in self.probes.iter_mut().zip(m.probes.values()) {
             let found = net.run(&[hidden], &[1, *labels], first)?;

@@ -21,6 +21,8 @@ pub struct Wanted {
     pub spoof: bool,
     /// What its score is the sum of, where the head says it.
     pub parts: bool,
+    /// Its reading of short windows, with its parts, where it has one.
+    pub short: bool,
     /// Classes of sounds, where the pack has them.
     pub sound: bool,
     /// Its probes.
@@ -43,6 +45,8 @@ pub struct Models {
     pub(super) classes: usize,
     /// Kinds of evidence that the spoof head tells apart; none where that was not wanted.
     pub(super) parts: usize,
+    /// The same in its reading of short windows; none where it has none or that was not wanted.
+    pub(super) short: usize,
     /// Where the encoder runs, and its output stays.
     pub(super) place: Place,
     pub(super) layers: usize,
@@ -66,6 +70,7 @@ impl Models {
         let all = Wanted {
             spoof: pack.has(Part::Spoof),
             parts: true,
+            short: true,
             sound: true,
             probes: true,
         };
@@ -123,10 +128,9 @@ impl Models {
         let heads = place.without_engines();
         let m = pack.manifest();
         let classes = pack.sound_classes().len();
-        let (said, parts) = match (pack.spoof_parts().len(), wanted.parts) {
-            (said, true) => (said, said),
-            (said, false) => (said, 0),
-        };
+        let said = [pack.spoof_parts().len(), pack.short_reading().len()];
+        let asked = |said: usize, wanted: bool| if wanted { said } else { 0 };
+        let (parts, short) = (asked(said[0], wanted.parts), asked(said[1], wanted.short));
         let (layers, dim) = (m.encoder.layers, m.encoder.dim);
         let fbank = || ("fbank", vec![-1, -1, MELS as i64]);
         let heard = match m.encoder.input.columns() {
@@ -156,18 +160,27 @@ impl Models {
         if parts > 0 {
             opinion.push(("parts", vec![-1, parts as i64]));
         }
+        if short > 0 {
+            opinion.push(("short", vec![-1]));
+            opinion.push(("short_parts", vec![-1, short as i64]));
+        }
         let spoof = || -> Result<Net, ModelError> {
             let part = Part::Spoof;
             let bytes = pack.read(part)?;
             let refused = |reason| ModelError::Refused { part, reason };
-            let bytes = match said > parts {
-                true => {
-                    // All of it has to keep to the rules, also what is left out.
-                    check_onnx(&bytes).map_err(refused)?;
-                    without_output(&bytes, "parts").map_err(refused)?
-                }
-                false => bytes,
-            };
+            let left_out = [
+                ("short_parts", said[1] > short),
+                ("short", said[1] > short),
+                ("parts", said[0] > parts),
+            ];
+            let mut left_out = left_out.iter().filter(|(_, is)| *is).peekable();
+            if left_out.peek().is_some() {
+                // All of it has to keep to the rules, also what is left out.
+                check_onnx(&bytes).map_err(refused)?;
+            }
+            let bytes = left_out
+                .try_fold(bytes, |bytes, (output, _)| without_output(&bytes, output))
+                .map_err(refused)?;
             open(part, &bytes, vec![hidden(), spectral], opinion)
         };
         // First, for it is small: a GPU that does not work says so here.
@@ -206,6 +219,7 @@ impl Models {
             cutter,
             classes,
             parts,
+            short,
             layers,
             dim,
             embedding_dim: pack.embedding_dim(),

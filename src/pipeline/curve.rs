@@ -96,7 +96,12 @@ impl Analyser {
                 .collect();
             let views = spectral_views(&mut self.spectral, &pieces);
             let asked: Vec<_> = spans.iter().zip(views.iter().map(|v| v.view())).collect();
-            for (opinion, window) in self.models().opinions(&asked).into_iter().zip(windows) {
+            for (opinion, window) in self
+                .models()
+                .short_opinions(&asked)
+                .into_iter()
+                .zip(windows)
+            {
                 opinions.push((window.clone(), opinion?));
             }
         }

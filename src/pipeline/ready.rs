@@ -44,6 +44,7 @@ impl Ready {
         let wanted = Wanted {
             spoof: config.spoof.enabled,
             parts: config.spoof.enabled,
+            short: false,
             sound: judge.sound.is_some() && config.streams.iter().any(|s| s.sound),
             probes: config.streams.iter().any(|s| s.sound),
         };

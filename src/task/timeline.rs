@@ -60,8 +60,8 @@ impl Default for Prices {
     fn default() -> Self {
         Self {
             change: 4.0,
-            change_at_pause: 2.0,
-            second: 1.5,
+            change_at_pause: 3.0,
+            second: 3.0,
         }
     }
 }
@@ -256,7 +256,7 @@ mod tests {
         let weak = [
             (20, 3.0),
             (2, f64::NAN),
-            (10, -2.0),
+            (10, -1.1),
             (2, f64::NAN),
             (20, 3.0),
         ];

@@ -105,13 +105,27 @@ def _divide(a, b):
     return torch.div(a, b, rounding_mode=None if a.is_floating_point() else "floor")
 
 
+def _along(v, x, axis):
+    return v.reshape([-1 if i == axis else 1 for i in range(x.dim())]) if v.numel() > 1 else v
+
+
+def _quantise(x, scale, zero, *, axis=1):
+    """In floating point. The gradient is that of a straight line within the range, as if nothing were rounded (Bengio et al. 2013)."""
+    kind, y = torch.iinfo(zero.dtype), x / _along(scale, x, axis) + _along(zero, x, axis)
+    return (y + (torch.round(y) - y).detach()).clamp(kind.min, kind.max)
+
+
+def _dequantise(x, scale, zero, *, axis=1):
+    return (x.to(torch.float32) - _along(zero, x, axis).to(torch.float32)) * _along(scale, x, axis)
+
+
 OPERATORS = {
     "Abs": torch.abs, "Add": torch.add, "AveragePool": _average_pool, "BatchNormalization": _batch_norm, "Cast": lambda x, to: x.to(_KINDS[to]),
     "Clip": lambda x, low=None, high=None: torch.clamp(x, None if low is None else float(low), None if high is None else float(high)),
-    "Concat": lambda *x, axis: torch.cat([v for v in x if v.numel()] or x[:1], axis), "Constant": lambda value: value, "ConstantOfShape": _filled, "Conv": _conv,
+    "Concat": lambda *x, axis: torch.cat([v for v in x if v.numel()] or x[:1], axis), "Constant": lambda value: value, "ConstantOfShape": _filled, "Conv": _conv, "DequantizeLinear": _dequantise,
     "Div": _divide, "Equal": torch.eq, "Erf": torch.erf, "Exp": torch.exp, "Expand": _expand, "Gather": _gather, "Gemm": _gemm, "Greater": torch.gt,
     "Identity": lambda x: x, "LayerNormalization": _norm, "Less": torch.lt, "Log": torch.log, "MatMul": torch.matmul, "Min": torch.minimum,
-    "Max": torch.maximum, "Mul": torch.mul, "Neg": torch.neg, "Pad": _pad, "Pow": lambda a, b: torch.pow(a, b),
+    "Max": torch.maximum, "Mul": torch.mul, "Neg": torch.neg, "Pad": _pad, "Pow": lambda a, b: torch.pow(a, b), "QuantizeLinear": _quantise,
     "Range": lambda a, b, c: torch.arange(int(a), int(b), int(c)), "ReduceL2": _reduce(lambda x, d, k: x.square().sum(d, k).clamp_min(1e-24).sqrt()),
     "ReduceMax": _reduce(lambda x, d, k: x.amax(d, k)), "ReduceMean": _reduce(lambda x, d, k: x.mean(d, k)),
     "ReduceSum": _reduce(lambda x, d, k: x.sum(d, k)), "Relu": torch.relu, "Reshape": _reshape,

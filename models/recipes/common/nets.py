@@ -480,11 +480,11 @@ class Fusion(nn.Module):
 class Experts(nn.Module):
     """Small heads on one vector of statistics, each from its own start; their mean is steadier than any of them: [B, D] -> [B]."""
 
-    def __init__(self, dim, wide=48, heads=8):
+    def __init__(self, dim, wide=48, heads=8, drop=0.2):
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("std", torch.ones(dim))
-        self.heads = nn.ModuleList(nn.Sequential(nn.Dropout(0.2), nn.Linear(dim, wide), nn.ReLU(), nn.Dropout(0.4), nn.Linear(wide, 1)) for _ in range(heads))
+        self.heads = nn.ModuleList(nn.Sequential(nn.Dropout(drop), nn.Linear(dim, wide), nn.ReLU(), nn.Dropout(0.4), nn.Linear(wide, 1)) for _ in range(heads))
 
     def scaled(self, x):
         return ((x - self.mean) / self.std).clamp(-5.0, 5.0)

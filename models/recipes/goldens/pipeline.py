@@ -30,6 +30,7 @@ def main(folder="models/default"):
     cal = m["spoof"]["calibration"]
     doc = {"signal": "models/recipes/common/signal.py, 3.0 s", "encoder_sha256": m["encoder"]["sha256"], "tolerance": 1e-3,
            "hidden_first": [float(q) for q in h.ravel()[:16]], "embedding": [round(float(q), 7) for q in e], "spoof_score": score,
+           "spoof_tolerance": m["spoof"]["known_answer"].get("tolerance", 1e-3),  # quantised, a last bit may become a step
            "spoof_llr": cal["slope"] * score + cal["offset"], "streamed": streamed(p), "speech_mean": float(v.mean()), "speech_first": [float(q) for q in v[:16]]}
     Path("tests/golden/pipeline.json").write_text(json.dumps(doc, indent=1) + "\n")
 

@@ -3,7 +3,8 @@
 The sentence is a clip of one of the corpus's spoof systems between real clips of a voice that the pack's speaker head takes for the same (instead of the
 real clip of the same words where the corpus has that), or the sentence's own copy-synthesis in a longer recording (WORLD, Griffin-Lim, LPC: ways that
 the training knew, voices that it did not). Loudness is matched, edges are crossfaded, a codec or channel goes over the whole file. Each file has a twin
-that is made in the same way without anything synthetic. `dev` is for choosing, `test` for reporting.
+that is made in the same way without anything synthetic. `dev` is for choosing, `test` for reporting; on
+`train` (`--splits train`) the second reading of short windows is trained (short.py).
 
 Writes `<work>/partial/<split>/*.flac` and `<work>/partial/<split>.txt`: `path system [start end]`, of what is real `bonafide` for the system.
 """
@@ -19,8 +20,10 @@ from .data import edges
 
 COPIES = {"copy_world": world, "copy_gl_mel": griffin_lim, "copy_gl_linear": lambda x, r: griffin_lim(x, r, False), "copy_lpc": lpc}
 SENTENCE = (1.2, 5.0)  # seconds of a synthetic sentence
-PER_SYSTEM, PER_RECORDING = 6, 2
-RECORDING, RECORDINGS = (8.0, 20.0), 30  # seconds of a recording in which a sentence is copied, and how many
+PER_RECORDING = 2
+RECORDING = (8.0, 20.0)  # seconds of a recording in which a sentence is copied
+PER_SYSTEM, RECORDINGS = {"train": 20}, {"train": 160}  # how many of a system, and recordings; of the others 6 and 30
+SEEDS = {"dev": 0, "test": 1, "train": 7}
 SAME_VOICE = 0.49  # cosine at which the speaker head's log-likelihood ratio is 0
 FADE, MARGIN = int(0.02 * RATE), int(0.03 * RATE)
 
@@ -126,7 +129,7 @@ def between_clips(c, pack, split, rng):
     told, out = voices(c, pack, real), []
     for system in sorted({r["group"] for r in c.select(split, "spoof")}):
         rows = [r for r in c.select(split, "spoof", SENTENCE[0]) if r["group"] == system]
-        for row in [rows[i] for i in sorted(rng.permutation(len(rows))[:PER_SYSTEM])]:
+        for row in [rows[i] for i in sorted(rng.permutation(len(rows))[: PER_SYSTEM.get(split, 6)])]:
             fake = trimmed(c.audio(row))
             own = pack.embed([np.resize(fake, max(RATE * 3, min(len(fake), 6 * RATE)))])[0]
             same = [r for r in real if r["group"] != "librispeech" and alike(c.audio(r), c.audio(row))]
@@ -164,7 +167,7 @@ def make(c, pack, split, folder, seed):
         lines.append(write(folder, f"{k:03d}_{system}", y, rng, system, spans[at]))
         lines.append(write(folder, f"{k:03d}_real", joined(without, rng)[0], rng))
     rows = c.select(split, "speech", RECORDING[0])
-    for k, row in enumerate(rows[i] for i in sorted(rng.permutation(len(rows))[:RECORDINGS])):
+    for k, row in enumerate(rows[i] for i in sorted(rng.permutation(len(rows))[: RECORDINGS.get(split, 30)])):
         x = c.audio(row, 0, int(RECORDING[1] * RATE))
         for n in range(PER_RECORDING):
             span, name = sentence(x, rng, most=0.6), sorted(COPIES)[(2 * k + n) % len(COPIES)]
@@ -182,10 +185,10 @@ def make(c, pack, split, folder, seed):
 
 
 def main():
-    a = arguments(__doc__, pack="models/default")
+    a = arguments(__doc__, pack="models/default", splits="dev,test")
     c, pack = open_corpus(a), Pack(a.pack)
-    for seed, split in enumerate(("dev", "test")):
-        make(c, pack, split, Path(a.work) / "partial" / split, seed)
+    for split in a.splits.split(","):
+        make(c, pack, split, Path(a.work) / "partial" / split, SEEDS[split])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..common.corpus import arguments, open_corpus
-from ..export import check, fingerprint, known_input, session
+from ..export import check, fingerprint, known_answer, known_input, session
 from ..pack import Pack
 from . import trials
 
@@ -66,11 +66,12 @@ def again(nodes, given, prefix):
     return out
 
 
-def plain(path):
-    """The graph without the output, if it has it: all that makes it has names that begin with `parts`."""
-    m = onnx.load(path)
+def plain(path, *kinds):
+    """The graph without the output, if it has it: all that makes it has names that begin with `parts`; so it is with `short`, which reads it
+    (short.py). `kinds`: one of them alone."""
+    m, kinds = onnx.load(path), kinds or ("parts", "short")
     for of in (m.graph.output, m.graph.node, m.graph.initializer):
-        kept = [v for v in of if not (v.output[0] if isinstance(v, onnx.NodeProto) else v.name).startswith("parts")]
+        kept = [v for v in of if not (v.output[0] if isinstance(v, onnx.NodeProto) else v.name).startswith(kinds)]
         del of[:]
         of.extend(kept)
     return m
@@ -136,12 +137,6 @@ def measure(corpus, pack, path, work):
     return told
 
 
-def answer(s):
-    """The known answer: the score, then the parts."""
-    found = s.run(["score", "parts"], {n: known_input(n) for n in ("hidden", "spectral")})
-    return [float(v) for f in found for v in f.ravel()]
-
-
 def proven(before, after, feeds):
     """That the score is the same to the last bit, and the sum of its parts but for rounding."""
     for feed in feeds:
@@ -164,7 +159,7 @@ def main():
     proven(before, after, ({n: rng.normal(size=(b, *known_input(n).shape[1:])).astype(np.float32) for n in ("hidden", "spectral")} for b in (1, 2, 3)))
     at = Path(a.pack) / "report.json"
     report = json.loads(at.read_text())
-    report["spoof"].update(fingerprint(path), known_answer=answer(after), parts=NAMES)
+    report["spoof"].update(fingerprint(path), known_answer=known_answer(after), parts=NAMES)
     report["calibration"]["spoof_parts"] = told
     manifest.write(report, Path(a.pack), manifest.version(a.pack))
     print(json.dumps(told["dev_difference"]), told["centres"])

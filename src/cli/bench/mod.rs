@@ -12,6 +12,7 @@ mod playback;
 mod streams;
 mod throughput;
 mod trial;
+mod verdict;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,7 +50,8 @@ pub struct Args {
     /// Per cent of the machine's cores that are in use when the latency at load is measured.
     #[arg(long, value_name = "PER CENT", default_value_t = 70, value_parser = clap::value_parser!(u8).range(1..=100))]
     load: u8,
-    /// How often a file is run through for the throughput; the best counts, since other programs can only slow one down.
+    /// How often a file is run through for the throughput, and a verdict is given; the best counts, since other programs can only
+    /// slow one down.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     rounds: u8,
     /// What the streams play. Those whose number is tried play it in real time and all in step, which is the worst case:
@@ -109,6 +111,8 @@ enum Measurement {
     Idle,
     /// Memory of each further stream.
     Memory,
+    /// How long a person's verdict on ten seconds of speech takes.
+    Verdict,
 }
 
 impl Measurement {
@@ -119,6 +123,7 @@ impl Measurement {
             Self::Load => "load",
             Self::Idle => "idle",
             Self::Memory => "memory",
+            Self::Verdict => "verdict",
         }
     }
 }
@@ -217,6 +222,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
             Measurement::Load => value(&load::measure(&bench, output)?),
             Measurement::Idle => value(&idle::measure(&bench, output)?),
             Measurement::Memory => value(&memory::measure(&bench, output)?),
+            Measurement::Verdict => value(&verdict::measure(&bench, output)?),
         };
         results.insert(measurement.name().into(), result?);
     }

@@ -66,6 +66,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let wanted = Wanted {
         spoof: true,
         parts: true,
+        short: true,
         ..Wanted::default()
     };
     let mut scorer = Scorer::open(&common, wanted)?;

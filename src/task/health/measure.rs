@@ -159,7 +159,10 @@ impl Meter {
             for (layer, mean) in states.outer_iter().zip(means.chunks_mut(dim.max(1))) {
                 for vector in piece * each..(piece + 1) * each {
                     let row = layer.row(vector);
-                    mean.iter_mut().zip(row).for_each(|(m, x)| *m += x);
+                    match row.to_slice() {
+                        Some(row) => mean.iter_mut().zip(row).for_each(|(m, x)| *m += x),
+                        None => mean.iter_mut().zip(row).for_each(|(m, x)| *m += x),
+                    }
                 }
                 let norm = mean.iter().map(|x| x * x).sum::<f32>().sqrt();
                 mean.iter_mut()

@@ -107,6 +107,29 @@ fn memory_is_what_32_further_streams_take() {
 }
 
 #[test]
+fn a_verdict_is_timed_on_the_ten_seconds_in_which_most_is_said() {
+    let place = place();
+    let short = ["bench", "--measure", "verdict", "--audio", "voice.wav"];
+    let ended = place.run(&short).expect(0);
+    assert!(ended.stdout.contains("not measured"), "{}", ended.stdout);
+    assert!(bench(&place, &["verdict"]).is_empty());
+    let audio = [
+        silence(8.0, RATE),
+        alice(2.0, RATE),
+        alice(10.0, RATE),
+        silence(5.0, RATE),
+    ];
+    write_wav(&place.path("voice.wav"), RATE, &audio.concat());
+    let records = bench(&place, &["verdict", "--rounds", "2"]);
+    let [verdict] = &records[..] else {
+        panic!("{records:?}")
+    };
+    assert!(number(verdict, "speech_s") > 9.0, "{verdict}");
+    assert!(number(verdict, "cpu_s") > 0.0 && number(verdict, "wall_s") > 0.0);
+    is_judged(verdict, "cpu_s", "at_most_s");
+}
+
+#[test]
 fn what_was_measured_is_saved_by_name_with_the_machine() {
     let place = place();
     let arguments = ["streams,throughput", "--streams", "1,2", "--seconds", "2"];

@@ -15,8 +15,10 @@ STEPS = [("common.corpus", "cache/index.csv"), ("speaker.trials", None), ("spoof
          ("spoof.vocoders --kind istft --minutes 7", "vocoder_istft.json"), ("spoof.vocoders --kind codec --minutes 7", "vocoder_codec.json"),
          ("spoof.copy_synthesis", "copies.npz"), ("spoof.bank", "listener_bank/states.f16"), ("spoof.listener", "listener.json"),
          ("spoof.train --leave-out 1", "spoof.json"), ("sound.extra", "extra/extra.json"), ("sound.train", "sound.json"), ("vad.train", "vad.json"), ("encoder.ablation", "ablation.json"),
-         ("speaker.clones", "clones/real_or_not.txt"), ("speaker.clones --split dev", "clones_dev/list.txt"), ("speaker.sessions", "sessions/test/turns.txt"), ("export", None), ("calibrate", None), ("export", None), ("evaluate", None), ("export", None),
+         ("speaker.clones", "clones/real_or_not.txt"), ("speaker.clones --split dev", "clones_dev/list.txt"), ("speaker.sessions", "sessions/test/turns.txt"), ("export", None), ("calibrate", None), ("export", None),
+         ("spoof.partial --splits train,dev", "partial/train.txt"), ("spoof.short", "short.pt"), ("spoof.timeline", None), ("evaluate", None), ("export", None),
          ("goldens.make", None), ("goldens.pipeline", None), ("scene.make", None)]
+ALONE = ("export", "spoof.short", "spoof.timeline")  # without the corpus
 PLAIN = {"goldens.make": [], "goldens.pipeline": []}
 
 
@@ -26,7 +28,7 @@ def main():
         if result and (Path(a.work) / result).exists():
             print("have", result)
             continue
-        more = PLAIN.get(name, ["--work", a.work] + ([] if name == "export" else ["--corpus", a.corpus]))
+        more = PLAIN.get(name, ["--work", a.work] + ([] if name in ALONE else ["--corpus", a.corpus]))
         print("==", name, flush=True)
         subprocess.run([sys.executable, "-m", *("models.recipes." + name).split(), *more], check=True)
 

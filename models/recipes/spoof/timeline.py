@@ -1,13 +1,13 @@
 """Fits score to log-likelihood ratio for the short windows of a timeline, on dev, and puts it into a pack: `[spoof.short]`.
 
-    earwitness eval timeline <work>/partial/dev.txt --curve <work>/partial/dev.tsv     # a pack that has the section's seconds already, or none: 3 s
-    python -m models.recipes.spoof.timeline <work>/partial/dev.txt <work>/partial/dev.tsv --seconds 1.5
+    python -m models.recipes.spoof.timeline [--pack models/default] [--work DIR]     # after each export; needs the release build and <work>/partial/dev.txt
 
 Pieces of speech count by their duration, real and synthetic ones together alike. Then `--real` nats are added: most of what is said in a recording is real,
 and heads that were trained on such sentences are surer on the dev pages than on others. 1 is where the segments' F1 is best on dev (0.82; 0.78 at 0, 0.79 at 1.25).
 """
 import argparse
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -36,17 +36,28 @@ def read(listed, curve):
     return scores, np.array([not any(a <= m <= b for a, b in fakes[p][1]) for p, m in middles], int)
 
 
+def curve(program, pack, listed):
+    """What the program says along the recordings of a list, as a file beside it."""
+    to = listed.with_suffix(".tsv")
+    command = [program, "eval", "timeline", str(listed), "--pack", pack, "--allow-unsigned", "--curve", str(to)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return to
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("list")
-    p.add_argument("curve")
-    p.add_argument("--seconds", type=float, required=True)
+    p.add_argument("--seconds", type=float, default=1.5, help="of a window, as the pack says them already")
     p.add_argument("--real", type=float, default=1.0, help="what speaks for a real voice beforehand, nats")
     p.add_argument("--pack", default="models/default")
+    p.add_argument("--work", default="models/.train")
+    p.add_argument("--program", default="target/release/earwitness")
     a = p.parse_args()
-    scores, real = read(a.list, a.curve)
+    listed = Path(a.work) / "partial/dev.txt"
+    scores, real = read(listed, curve(a.program, a.pack, listed))
     slope, offset = metrics.calibrate(scores, real)
     short = {"seconds": a.seconds, "slope": slope, "offset": offset + a.real, "real": a.real, "pieces": len(scores), "dev_eer_percent": round(float(metrics.eer(scores, real)), 2)}
+    kept = Path(a.work) / "calibration.json"  # what the exporter reads
+    kept.write_text(json.dumps((json.loads(kept.read_text()) if kept.exists() else {}) | {"spoof_short": short}))
     at = Path(a.pack) / "report.json"
     report = json.loads(at.read_text())
     report["calibration"]["spoof_short"] = short

@@ -1,15 +1,13 @@
 //! How long a person's verdict takes on ten seconds of speech, once the models are open: who speaks, and whether the voice is
 //! real, as `earwitness verify` says it.
 
-use anyhow::anyhow;
-
-use super::super::clock::Clock;
+use super::super::clock::{Clock, Spent};
 use super::super::verdict::judge;
 use super::super::workbench::Workbench;
 use super::super::{Failure, Output};
 use super::{Bench, against};
 use crate::audio::SAMPLE_RATE;
-use crate::model::Wanted;
+use crate::model::{Part, Wanted};
 use crate::task::speaker::Scoring;
 
 /// Length of the clip.
@@ -33,8 +31,19 @@ pub struct Verdict {
     meets: bool,
 }
 
-/// Takes the ten seconds of the audio in which most is said, and the voice in it for the enrolled person's.
-pub fn measure(bench: &Bench, output: &Output) -> Result<Verdict, Failure> {
+/// Takes the ten seconds of the audio in which most is said, and the voice in it for the enrolled person's. None, and a line that
+/// says why, where the pack knows no voices or nobody speaks.
+pub fn measure(bench: &Bench, output: &Output) -> Result<Option<Verdict>, Failure> {
+    let none = |why: &str| match output.is_json() {
+        true => Ok(None),
+        false => {
+            output.line(format_args!("a person's verdict: not measured, {why}"))?;
+            Ok(None)
+        }
+    };
+    if !bench.pack.has(Part::Speaker) {
+        return none("the pack tells no voices apart");
+    }
     let wanted = Wanted {
         spoof: bench.config.spoof.enabled,
         ..Wanted::default()
@@ -57,19 +66,16 @@ pub fn measure(bench: &Bench, output: &Output) -> Result<Verdict, Failure> {
             most = Some((clip, embedding, evidence.speech_s));
         }
     }
-    let (clip, embedding, speech_s) = most.ok_or_else(|| {
-        Failure::usage(anyhow!(
-            "{}: expected at least {CLIP_S} s with speech in them for --measure verdict, found none",
-            path.display()
-        ))
-    })?;
+    let Some((clip, embedding, speech_s)) = most else {
+        return none("no ten seconds in which somebody speaks");
+    };
     let claimed = scoring.voice(embedding, speech_s);
-    let mut best = None;
+    let mut best: Option<Spent> = None;
     for _ in 0..bench.args.rounds {
         let clock = Clock::start();
         judge(&mut workbench, &scoring, &claimed, &clip, path)?;
         let spent = clock.spent();
-        if best.is_none_or(|best: super::super::clock::Spent| spent.seconds() < best.seconds()) {
+        if best.is_none_or(|best| spent.seconds() < best.seconds()) {
             best = Some(spent);
         }
     }
@@ -97,5 +103,5 @@ pub fn measure(bench: &Bench, output: &Output) -> Result<Verdict, Failure> {
             )
         ))?;
     }
-    Ok(verdict)
+    Ok(Some(verdict))
 }

@@ -51,9 +51,10 @@ def load(work):
 
 
 def session(path, threads=1):
+    """Of a file, or of a graph's bytes."""
     o = ort.SessionOptions()
     o.intra_op_num_threads, o.log_severity_level = threads, 3  # its warnings: a stream's inputs are no constants
-    return ort.InferenceSession(str(path), o, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(path if isinstance(path, bytes) else str(path), o, providers=["CPUExecutionProvider"])
 
 
 def to_onnx(net, args, path, inputs, output, dynamic):

@@ -76,9 +76,10 @@ impl Cutter {
         }
         let last = hidden.len() - 1;
         let filled = (0..size.max(hidden.len())).map(|i| hidden[i.min(last)]);
+        let spans: Vec<&Hidden> = filled.collect();
         let cut = match states.is_at_hand() {
-            true => copied(states, &filled.collect::<Vec<_>>()),
-            false => self.on_device(states, &filled.collect::<Vec<_>>()),
+            true => copied(states, &spans),
+            false => self.on_device(states, &spans),
         };
         Ok(Cut::Part(cut?))
     }

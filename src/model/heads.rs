@@ -186,6 +186,17 @@ fn fit(parts: &[String], key: &'static str, path: &Path) -> Result<(), ModelErro
 }
 
 impl Spoof {
+    /// How short windows are judged: as those of the usual length, where the manifest does not say.
+    pub fn short(&self, usual_s: f64) -> Short {
+        let as_always = || Short {
+            seconds: usual_s,
+            parts: Vec::new(),
+            calibration: self.calibration,
+            known_answer: None,
+        };
+        self.short.clone().unwrap_or_else(as_always)
+    }
+
     pub fn check(&self, path: &Path) -> Result<(), ModelError> {
         if !self.parts.is_empty() {
             names(&self.parts, "spoof.parts", path)?;

@@ -299,21 +299,17 @@ impl Pack {
     pub fn spoof_short(&self) -> Result<Short, ModelError> {
         let part = Part::Spoof;
         let head = self.manifest.spoof.as_ref();
-        let head = head.ok_or(ModelError::Absent { part })?;
-        let as_always = || Short {
-            seconds: self.window_samples() as f64 / f64::from(SAMPLE_RATE),
-            parts: Vec::new(),
-            calibration: head.calibration,
-            known_answer: None,
-        };
-        Ok(head.short.clone().unwrap_or_else(as_always))
+        let usual_s = self.window_samples() as f64 / f64::from(SAMPLE_RATE);
+        Ok(head.ok_or(ModelError::Absent { part })?.short(usual_s))
     }
 
     /// What the judgement on a short window is the sum of, in the order of its [`Opinion::parts`](super::Opinion::parts).
     pub fn spoof_short_parts(&self) -> &[String] {
-        match self.short_reading() {
-            [] => self.spoof_parts(),
-            parts => parts,
+        let own = self.short_reading();
+        if own.is_empty() {
+            self.spoof_parts()
+        } else {
+            own
         }
     }
 

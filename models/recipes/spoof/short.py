@@ -78,7 +78,7 @@ class Listener:
         m = parts.plain(Path(pack) / "spoof.onnx")
         self.names = sources(m)
         m.graph.output.extend(helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in self.names)
-        self.session, self.folder, self.fakes, self.every = ort(m), folder, fakes, every
+        self.session, self.folder, self.fakes, self.every = session(m.SerializeToString()), folder, fakes, every
 
     def statistics(self, piece):
         view = torch_features.spectral(torch.tensor(piece[None])).numpy()
@@ -98,14 +98,6 @@ class Listener:
             real = not any(a <= (row[0] + row[1]) / 2 <= b for a, b in times)
             out.append((known[window], real, "real" if real else system, row))
         return out
-
-
-def ort(m):
-    import onnxruntime
-
-    o = onnxruntime.SessionOptions()
-    o.intra_op_num_threads, o.log_severity_level = 1, 3
-    return onnxruntime.InferenceSession(m.SerializeToString(), o, providers=["CPUExecutionProvider"])
 
 
 def begin(*given):
@@ -204,7 +196,7 @@ def main():
         said = net(torch.tensor(dev.x)).numpy()
     middle = lambda v: (v[dev.y].mean(0) + v[~dev.y].mean(0)) / 2
     centres = middle(np.concatenate([SHARE * dev.rows[:, 3:], said[:, None]], 1))
-    eer = lambda s, keep: round(metrics.eer(s[keep], dev.y[keep].astype(int)), 2)
+    eer = lambda s, keep: round(float(metrics.eer(s[keep], dev.y[keep].astype(int))), 2)
     copies = np.char.startswith(dev.of, "copy")
     ways = {"all": dev.y | True, "copies": dev.y | copies, "systems": ~copies}
     told = {"share": SHARE, "pieces": len(data.y), "of_them_real": int(data.y.sum()),

@@ -48,9 +48,9 @@ fn spectral(samples: &[f32]) -> Array2<f32> {
 fn together_windows_get_what_they_get_alone() {
     let folder = hearing();
     let pack = folder.load().expect("a pack that hears");
-    // The second time filled up to one of few sizes, as on a GPU.
-    for is_fixed in [false, true] {
-        let mut models = open(&pack).expect("models").fixed_batches(is_fixed);
+    // The second time filled up, as on a GPU.
+    for filled in [1, 8] {
+        let mut models = open(&pack).expect("models").filled_up(filled);
         let mut alone = open(&pack).expect("models");
         let lengths = [48_000, 16_000, 48_000, 48_000, 47_840, 16_000, 48_000];
         let voices: Vec<Vec<f32>> = (0..7).map(|i| voice(i, lengths[i])).collect();
@@ -237,10 +237,10 @@ fn every_shape_is_met_before_the_first_stream() {
     let config = config::Window::default();
     let mut analyser =
         Analyser::open(runtime(), &pack, Provider::Cpu, &config, EVERYTHING).unwrap();
-    let warm = warm_up(&mut analyser, &config, 4, pack.is_wide()).expect("warm");
-    assert_eq!(warm.shapes[..2], [(16_000, 8), (48_000, 8)]);
+    let warm = warm_up(&mut analyser, &config, pack.is_wide()).expect("warm");
+    assert_eq!(warm.lengths, [16_000, 48_000, 32_000]);
     let tally = analyser.tally();
-    assert_eq!(tally.runs, warm.shapes.len() as u64);
+    assert_eq!(tally.runs, warm.lengths.len() as u64);
     assert_eq!(tally.retried, 0);
     assert!(!warm.took.is_zero());
 }

@@ -25,7 +25,7 @@ def test_half(work):
     """The answers stay, the file halves, and its section is what the manifest takes."""
     out = work / "encoder.fp16.onnx"
     v = half.half(DEFAULT / "encoder.onnx", out, {"fbank": known_input("fbank")})
-    assert 0 < v["apart"] < 0.02 and out.stat().st_size < 0.55 * (DEFAULT / "encoder.onnx").stat().st_size, v
+    assert 0 < v["apart"] < 0.03 and out.stat().st_size < 0.55 * (DEFAULT / "encoder.onnx").stat().st_size, v
     told = tomllib.loads(half.section(v))["encoder"]["fp16"]
     assert told["file"] == "encoder.fp16.onnx" and len(told["known_answer"]["output"]) == 8, told
     for port in (*onnx.load(out).graph.input, *onnx.load(out).graph.output):
@@ -37,7 +37,20 @@ def test_half_of_published_encoders(work):
     for name in ("wavlm", "mert", "beats", "spear"):
         front = tomllib.loads((PACKS / name / "pack.toml").read_text())["encoder"]["input"]
         v = half.half(PACKS / name / "encoder.onnx", work / "x.onnx", dict([pack.known_input(front)]))
-        assert v["apart"] < 0.02, (name, v["apart"])
+        assert 0 < v["apart"] < 0.05, (name, v["apart"])
+
+
+def test_half_keeps_positions(work):
+    """Relative positions in buckets by their logarithm: rounded to fp16 some are another bucket's, as a GPU does it, and a CPU does not."""
+    tiny, out, x = PACKS / "wavlm" / "encoder.onnx", work / "x.onnx", (np.random.default_rng(0).standard_normal((1, 64000)) * 0.1).astype(np.float32)
+    assert half.half(tiny, out, {"waveform": x})["apart"] < 0.05
+    known, half.exact = half.exact, lambda m: []
+    try:
+        half.to_fp16(tiny, out)
+    finally:
+        half.exact = known
+    want, cpu, gpu = (half.session(m).run(None, {"waveform": x})[0] for m in (tiny, out, half.rounded(out)))
+    assert np.abs(cpu - want).max() < 0.06 and np.abs(gpu - want).max() > 0.1, (np.abs(cpu - want).max(), np.abs(gpu - want).max())
 
 
 def test_the_network_is_the_packs():

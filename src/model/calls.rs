@@ -1,8 +1,6 @@
 //! What models are asked, one window at a time or many at once. Windows of one shape run together; an answer is always
 //! that window's own, and so is an error.
 
-use std::borrow::Cow;
-
 use ndarray::{ArrayView2, CowArray, Ix2, s};
 
 use super::batch::{batched, only};
@@ -17,6 +15,10 @@ use crate::dsp::{HOP, MELS, SAMPLE_RATE, SPECTRAL_DIM};
 
 /// The most frames (10 ms) of one call: a minute.
 const MOST_FRAMES: usize = 6000;
+
+/// Windows of which the spoof head judges together at most where batches are filled up: a view has 1.6 MB, which a GPU is sent
+/// from the host.
+const SPECTRAL_MOST: usize = 8;
 
 /// What the spoof head says of a window.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,11 +47,11 @@ impl Models {
             Ok((fbank.nrows(), fbank))
         });
         let prepared = prepared.collect();
-        let (net, fixed) = (&mut self.vad, self.fixed_batches);
+        let (net, filled, scratch) = (&mut self.vad, self.filled, &mut self.scratch);
         let answers = batched(prepared, &mut self.tally.retried, |group| {
-            let (rows, size) = (group[0].nrows(), batch_size(group.len(), fixed));
-            let data = stacked(group.iter().map(|f| contiguous(f)), size);
-            let input = Given::Host(&[size, rows, MELS], &data);
+            let (rows, size) = (group[0].nrows(), group.len().next_multiple_of(filled));
+            let data = stacked(group.iter().map(|f| contiguous(f)), size, scratch);
+            let input = Given::Host(&[size, rows, MELS], data);
             net.run(&[input], &[size, rows / 2], |speech| {
                 rows_of(speech, rows / 2, group.len())
             })
@@ -94,20 +96,21 @@ impl Models {
         prepared: Answers<((usize, usize), CowArray<f32, Ix2>)>,
     ) -> Answers<Hidden> {
         let input = self.front_end.input();
-        let (layers, dim, fixed) = (self.layers, self.dim, self.fixed_batches);
+        let (layers, dim, filled) = (self.layers, self.dim, self.filled);
         let (net, cutter, place) = (&mut self.encoder, &mut self.cutter, &self.place);
+        let scratch = &mut self.scratch;
         let (runs, windows) = (&mut self.tally.runs, &mut self.tally.windows);
         batched(prepared, &mut self.tally.retried, |group| {
             let (rows, columns) = group[0].dim();
-            let size = batch_size(group.len(), fixed);
+            let size = group.len().next_multiple_of(filled);
             let shape = [size, rows, columns];
             let shape = match input.columns() {
                 Some(_) => &shape[..],
                 None => &[size, columns],
             };
             let out = [size, layers, input.vectors((rows, columns)), dim];
-            let values = stacked(group.iter().map(|f| contiguous(f)), size);
-            let tensor = net.run_on_device(shape, values.into_owned(), &out, place)?;
+            let values = stacked(group.iter().map(|f| contiguous(f)), size, scratch);
+            let tensor = net.run_on_device(shape, values.to_vec(), &out, place)?;
             let states = States::new(tensor, out);
             cutter.check(&states)?;
             *runs += 1;
@@ -130,7 +133,7 @@ impl Models {
         let Some(net) = &mut self.speaker else {
             return all(hidden.len(), || ModelError::Absent { part });
         };
-        let head = (net, &mut self.cutter, self.fixed_batches);
+        let head = (net, &mut self.cutter, self.filled);
         let found = ask(head, prepared, &mut self.tally.retried, self.embedding_dim);
         let unit = |embedding: Vec<f32>| {
             let norm = embedding.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -192,15 +195,16 @@ impl Models {
         let Some(net) = &mut self.spoof else {
             return all(windows.len(), || ModelError::NotOpen { part });
         };
-        let (cutter, fixed, (score, kinds)) = (&mut self.cutter, self.fixed_batches, reading);
-        let (parts, short) = (self.parts, self.short);
-        batched(prepared, &mut self.tally.retried, |group| {
-            let size = batch_size(group.len(), fixed);
+        let (cutter, (score, kinds)) = (&mut self.cutter, reading);
+        let (parts, short, scratch) = (self.parts, self.short, &mut self.scratch);
+        let filled = self.filled.min(SPECTRAL_MOST);
+        let mut run = |group: &[&(Hidden, CowArray<f32, Ix2>)]| {
+            let size = group.len().next_multiple_of(filled);
             let spans: Vec<&Hidden> = group.iter().map(|(hidden, _)| hidden).collect();
             let cut = cutter.cut(&spans, size)?;
             let views = group.iter().map(|(_, spectral)| contiguous(spectral));
-            let (rows, spectral) = (group[0].1.nrows(), stacked(views, size));
-            let spectral = Given::Host(&[size, rows, SPECTRAL_DIM], &spectral);
+            let (rows, spectral) = (group[0].1.nrows(), stacked(views, size, scratch));
+            let spectral = Given::Host(&[size, rows, SPECTRAL_DIM], spectral);
             let inputs = [Given::Tensor(cut.tensor()), spectral];
             let shapes = opinion_shapes(size, parts, short);
             let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
@@ -211,13 +215,17 @@ impl Models {
                 };
                 let mut parts = parts.into_iter();
                 let scores = found[score][..group.len()].iter();
-                scores
-                    .map(|&score| Opinion {
-                        score,
-                        parts: parts.next().unwrap_or_default(),
-                    })
-                    .collect()
+                let opinion = |&score: &f32| Opinion {
+                    score,
+                    parts: parts.next().unwrap_or_default(),
+                };
+                scores.map(opinion).collect::<Vec<_>>()
             })
+        };
+        batched(prepared, &mut self.tally.retried, |group| {
+            let most = if filled > 1 { filled } else { group.len() };
+            let answers: Result<Vec<_>, _> = group.chunks(most).map(&mut run).collect();
+            Ok(answers?.concat())
         })
     }
 
@@ -234,7 +242,7 @@ impl Models {
         let Some(net) = &mut self.sound else {
             return all(hidden.len(), || ModelError::NotOpen { part });
         };
-        let head = (net, &mut self.cutter, self.fixed_batches);
+        let head = (net, &mut self.cutter, self.filled);
         let found = ask(head, prepared, &mut self.tally.retried, self.classes);
         let found = found.into_iter();
         found.map(|f| probabilities(part, f?)).collect()
@@ -251,7 +259,7 @@ impl Models {
         for at in 0..self.probes.len() {
             let prepared = self.prepared(Part::Probe, hidden);
             let (net, labels) = &mut self.probes[at];
-            let head = (net, &mut self.cutter, self.fixed_batches);
+            let head = (net, &mut self.cutter, self.filled);
             let found = ask(head, prepared, &mut self.tally.retried, *labels);
             for (answer, found) in answers.iter_mut().zip(found) {
                 match (answer.as_mut(), found) {
@@ -329,13 +337,13 @@ pub(super) fn opinion_shapes(size: usize, parts: usize, short: usize) -> Vec<Vec
 
 /// A head that reads nothing but hidden states, and says `width` values of each window.
 fn ask(
-    (net, cutter, fixed): (&mut Net, &mut Cutter, bool),
+    (net, cutter, filled): (&mut Net, &mut Cutter, usize),
     prepared: Answers<((usize, usize), Hidden)>,
     retried: &mut u64,
     width: usize,
 ) -> Answers<Vec<f32>> {
     batched(prepared, retried, |group| {
-        let size = batch_size(group.len(), fixed);
+        let size = group.len().next_multiple_of(filled);
         let cut = cutter.cut(group, size)?;
         net.run(&[Given::Tensor(cut.tensor())], &[size, width], |values| {
             rows_of(values, width, group.len())
@@ -343,38 +351,26 @@ fn ask(
     })
 }
 
-/// The smallest batch on a GPU, where eight windows cost about as much as one.
-const LEAST: usize = 8;
-
-/// With how many windows a session really runs. `fixed`: 8, 32, 128 or 512, for a GPU plans for each size of batch anew, which
-/// takes an encoder seconds.
-pub(crate) fn batch_size(windows: usize, fixed: bool) -> usize {
-    match fixed {
-        true => std::iter::successors(Some(LEAST), |size| Some(4 * size))
-            .find(|size| *size >= windows)
-            .unwrap_or(windows),
-        false => windows,
-    }
-}
-
-/// The values of several windows behind each other; then the last ones again, until there are `size`. Of one window alone, its
-/// own: a spectral view is 1.6 MB.
+/// The values of several windows behind each other, in `scratch`; then the last ones again, until there are `size`. Of one window
+/// alone, its own: a spectral view is 1.6 MB.
 pub(super) fn stacked<'a>(
     mut windows: impl Iterator<Item = &'a [f32]>,
     size: usize,
-) -> Cow<'a, [f32]> {
+    scratch: &'a mut Vec<f32>,
+) -> &'a [f32] {
     let first = windows.next().unwrap_or_default();
     if size == 1 {
-        return first.into();
+        return first;
     }
     let whole = size * first.len();
-    let mut values = Vec::with_capacity(whole);
-    values.extend_from_slice(first);
-    windows.for_each(|window| values.extend_from_slice(window));
-    while values.len() < whole {
-        values.extend_from_within(values.len() - first.len()..);
+    scratch.clear();
+    scratch.reserve(whole);
+    scratch.extend_from_slice(first);
+    windows.for_each(|window| scratch.extend_from_slice(window));
+    while scratch.len() < whole {
+        scratch.extend_from_within(scratch.len() - first.len()..);
     }
-    values.into()
+    scratch
 }
 
 /// The first `count` rows of a matrix with this many columns.
@@ -466,13 +462,9 @@ mod tests {
     #[test]
     fn batches_are_filled_up_with_their_last_window() {
         let windows = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]];
-        assert_eq!(
-            [1, 8, 9, 33, 256].map(|n| batch_size(n, true)),
-            [8, 8, 32, 128, 512]
-        );
-        assert_eq!(batch_size(3, false), 3);
-        let values = stacked(windows.iter().map(|w| &w[..]), 4);
+        let mut scratch = vec![9.0; 3];
+        let values = stacked(windows.iter().map(|w| &w[..]), 4, &mut scratch);
         assert_eq!(*values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 5.0, 6.0]);
-        assert_eq!(rows_of(&values, 2, 3), windows);
+        assert_eq!(rows_of(values, 2, 3), windows);
     }
 }

@@ -162,8 +162,9 @@ impl Models {
         let (tokens, rate) = (input.tokens(), input.frame_rate());
         let (net, tally) = (&mut self.encoder, &mut self.tally);
         let (runs, counted) = (&mut tally.runs, &mut tally.windows);
+        let scratch = &mut self.scratch;
         let heard = batched(prepared, &mut tally.retried, |group: &[&Next]| {
-            let (states, ends) = together(net, &going, states, group)?;
+            let (states, ends) = together(net, &going, states, group, scratch)?;
             *runs += 1;
             *counted += group.len() as u64;
             let size = group.len();
@@ -201,10 +202,11 @@ fn together(
     going: &Going,
     (layers, dim): (usize, usize),
     group: &[&Next],
+    scratch: &mut Vec<f32>,
 ) -> Result<(States, Vec<f32>), ModelError> {
     let size = group.len();
     let (old, new, back) = group[0].plan.shape();
-    let fbank = stacked(group.iter().map(|n| contiguous(&n.fbank)), size);
+    let fbank = stacked(group.iter().map(|n| contiguous(&n.fbank)), size, scratch);
     let (mut past, mut tails) = (Vec::new(), Vec::new());
     for (known, ends) in group.iter().filter_map(|n| n.known) {
         for layer in known.outer_iter() {
@@ -218,7 +220,7 @@ fn together(
     let past_shape = [size, layers, back, dim];
     let tails_shape = [size, going.layers, going.tail, dim];
     let inputs = [
-        Given::Host(&fbank_shape, &fbank),
+        Given::Host(&fbank_shape, fbank),
         Given::Host(&past_shape, &past),
         Given::Host(&tails_shape, &tails),
     ];

@@ -8,7 +8,8 @@ use super::cut::{host, take};
 use super::error::ModelError;
 use super::onnx::check_onnx;
 use super::pack::Part;
-use super::place::Place;
+use super::place::{Device, Place};
+use super::plans::{Again, Plans};
 use super::runtime::{Runtime, chain};
 
 /// Name and dimensions of an input or output; −1 is a dynamic dimension.
@@ -32,10 +33,20 @@ pub(super) enum Given<'a> {
     Tensor(&'a Tensor<f32>),
 }
 
-/// A session and what it promised.
+impl Given<'_> {
+    /// Its dimensions.
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Host(shape, _) => shape.to_vec(),
+            Self::Tensor(tensor) => tensor.shape().iter().map(|d| *d as usize).collect(),
+        }
+    }
+}
+
+/// A model's sessions and what they promised.
 pub(super) struct Net {
     part: Part,
-    session: Session,
+    sessions: Plans,
     inputs: Vec<&'static str>,
     outputs: Vec<&'static str>,
 }
@@ -63,9 +74,19 @@ impl Net {
             &contract.outputs,
         )?;
         let names = |ports: Vec<Port>| ports.into_iter().map(|(name, _)| name);
+        // TensorRT's engines take a range of shapes.
+        let again = || {
+            Some(Again {
+                runtime: Runtime::loaded()?,
+                bytes: bytes.to_vec(),
+                place: place.clone(),
+                part,
+            })
+        };
+        let is_planned = place.device == Device::Cuda;
         Ok(Self {
             part,
-            session,
+            sessions: Plans::new(session, is_planned.then(again).flatten()),
             inputs: names(contract.inputs)
                 .chain(names(contract.optional))
                 .collect(),
@@ -93,6 +114,7 @@ impl Net {
     ) -> Result<R, ModelError> {
         let part = self.part;
         let failed = |e: ort::Error| failed(part, &e);
+        let session = self.sessions.for_inputs(inputs)?;
         let mut values: Vec<(&str, SessionInputValue)> = Vec::with_capacity(inputs.len());
         for (name, given) in self.inputs.iter().zip(inputs) {
             let value = match given {
@@ -101,7 +123,7 @@ impl Net {
             };
             values.push((*name, value));
         }
-        let outputs = self.session.run(values).map_err(failed)?;
+        let outputs = session.run(values).map_err(failed)?;
         let mut found = Vec::with_capacity(expected.len());
         for (name, expected) in self.outputs.iter().zip(expected) {
             let value = outputs.get(name).ok_or_else(|| ModelError::Run {
@@ -132,15 +154,16 @@ impl Net {
         place: &Place,
     ) -> Result<Tensor<f32>, ModelError> {
         let part = self.part;
+        let session = self.sessions.for_inputs(&[Given::Host(shape, &values)])?;
         let run = || -> ort::Result<Tensor<f32>> {
             let memory = place.memory()?;
-            let mut binding = self.session.create_binding()?;
+            let mut binding = session.create_binding()?;
             // Owned: a borrowed tensor would be copied by the binding.
             let input = Tensor::from_array((shape.to_vec(), values))?;
             binding.bind_input(self.inputs[0], &input)?;
             let output = self.outputs[0];
             binding.bind_output_to_device(output, &memory)?;
-            take(self.session.run_binding(&binding)?.remove(output))
+            take(session.run_binding(&binding)?.remove(output))
         };
         let tensor = run().map_err(|e| failed(part, &e))?;
         check_shape(part, tensor.shape(), expected)?;
@@ -155,6 +178,19 @@ impl Net {
             });
         }
         Ok(tensor)
+    }
+}
+
+/// What a model that was just opened is told once the shapes that it will run are known.
+impl Net {
+    /// See [`Plans::forget`].
+    pub fn forget_shapes(&mut self) {
+        self.sessions.forget();
+    }
+
+    /// See [`Plans::settle`].
+    pub fn settle(&mut self) {
+        self.sessions.settle();
     }
 }
 
@@ -187,7 +223,7 @@ fn check_shape(part: Part, shape: &[i64], expected: &[usize]) -> Result<(), Mode
 
 /// Loads the model. A driver or a GPU that is missing shows only now: then the model loads on the CPU, and the provider
 /// is to blame.
-fn commit(
+pub(super) fn commit(
     runtime: &Runtime,
     bytes: &[u8],
     place: &Place,
@@ -198,7 +234,7 @@ fn commit(
         Ok(session.map_err(|e| chain(&e)))
     };
     let host = Place {
-        device: super::place::Device::Cpu,
+        device: Device::Cpu,
         ..place.clone()
     };
     match on(place)? {

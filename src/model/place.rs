@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use ort::ep;
 use ort::ep::cuda::ConvAlgorithmSearch;
+use ort::ep::{self, ArenaExtendStrategy};
 use ort::logging::LogLevel;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
@@ -170,6 +170,8 @@ impl Place {
             .with_device_id(id)
             .with_tf32(false)
             .with_conv_algorithm_search(search)
+            // A session has one shape, and needs what that takes.
+            .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
             .build()
             .error_on_failure();
         let providers = match self.device {
@@ -192,9 +194,14 @@ impl Place {
                 vec![engines.build().error_on_failure(), cuda]
             }
         };
-        builder
-            .with_execution_providers(providers)
-            .map_err(|e| self.failed(chain(&e)))
+        let gpu = || -> ort::Result<SessionBuilder> {
+            Ok(builder
+                // Only a CPU multiplies a head's 8-bit weights as they are. Elsewhere they are widened at every run, some of
+                // them on the host, unless nobody waits for them to become one operator with what is around them.
+                .with_config_entry("session.disable_quant_qdq", "1")?
+                .with_execution_providers(providers)?)
+        };
+        gpu().map_err(|e| self.failed(chain(&e)))
     }
 
     /// The error of a provider that does not work here.

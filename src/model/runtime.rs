@@ -59,6 +59,11 @@ impl Runtime {
         Ok(runtime)
     }
 
+    /// The one that was loaded.
+    pub(super) fn loaded() -> Option<&'static Self> {
+        LOADED.get()
+    }
+
     /// Where the library lies.
     pub fn path(&self) -> &Path {
         &self.path

@@ -14,6 +14,9 @@ use super::runtime::Runtime;
 use crate::config::Precision;
 use crate::dsp::{MELS, SPECTRAL_DIM};
 
+/// Windows that run together at least on a GPU, where eight cost about as much as one.
+const GPU_LEAST: usize = 8;
+
 /// Heads that not every user of a pack needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -53,8 +56,10 @@ pub struct Models {
     pub(super) dim: usize,
     pub(super) embedding_dim: usize,
     pub(super) tally: Tally,
-    /// Whether batches are filled up to one of few sizes.
-    pub(super) fixed_batches: bool,
+    /// A multiple of so many windows runs together.
+    pub(super) filled: usize,
+    /// Where their values are put behind each other.
+    pub(super) scratch: Vec<f32>,
     /// What was asked for and does not work here, with the reason.
     refused: Vec<String>,
 }
@@ -224,11 +229,13 @@ impl Models {
             dim,
             embedding_dim: pack.embedding_dim(),
             tally: Tally::default(),
-            fixed_batches: place.device.is_gpu(),
+            filled: if place.device.is_gpu() { GPU_LEAST } else { 1 },
+            scratch: Vec::new(),
             refused: Vec::new(),
             place,
         };
         models.prove(pack)?;
+        models.nets().for_each(Net::forget_shapes);
         tracing::debug!(pack = pack.name(), version = pack.version(), provider = %models.device(), "models opened");
         Ok(models)
     }
@@ -267,11 +274,25 @@ impl Models {
         self.tally
     }
 
-    /// Whether a batch is filled up to one of few sizes by running its last window again, so that a session meets few
-    /// shapes and plans for each only once. So from the start on a GPU; on a CPU it would only cost.
-    pub fn fixed_batches(mut self, are_fixed: bool) -> Self {
-        self.fixed_batches = are_fixed;
+    /// The same with batches that are filled up to a multiple of so many windows by running the last one again, so that few
+    /// shapes are met, for each of which a GPU plans: eight unless told otherwise. On a CPU, which fills none up, it would only cost.
+    pub fn filled_up(mut self, windows: usize) -> Self {
+        self.filled = windows.max(1);
         self
+    }
+
+    /// All shapes that matter were met: no more sessions are opened for others.
+    pub fn settle(&mut self) {
+        self.nets().for_each(Net::settle);
+    }
+
+    fn nets(&mut self) -> impl Iterator<Item = &mut Net> {
+        let heads = [&mut self.speaker, &mut self.spoof, &mut self.sound];
+        let probes = self.probes.iter_mut().map(|(net, _)| net);
+        [&mut self.vad, &mut self.encoder]
+            .into_iter()
+            .chain(heads.into_iter().flatten())
+            .chain(probes)
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::audio::{Level, SAMPLE_RATE};
 use crate::config;
-use crate::dsp::{HOP, SpectralView, WINDOW};
+use crate::dsp::{HOP, SpectralView, WINDOW, frames};
 use crate::model::{
     Device, Execution, Hidden, Memory, ModelError, Models, Moment, Pack, Runtime, Stretch, Tally,
     Wanted,
@@ -40,8 +40,9 @@ pub struct Analyser {
     pub(super) speech_threshold: f32,
     /// Least share of speech, 0 to 1.
     min_speech: f64,
-    /// Least utterance that is scored, in encoder frames.
+    /// Least utterance that is scored, and all that a window of full length has, in encoder frames.
     min_utterance: usize,
+    full: usize,
     /// Whether the end of an utterance is embedded by itself as well.
     follows_turns: bool,
     /// What measures the health of streams; none where nobody looks after it.
@@ -106,6 +107,7 @@ impl Analyser {
             speech_threshold: pack.speech_threshold(),
             min_speech: window.min_speech,
             min_utterance: ((min_s * f64::from(SAMPLE_RATE)) as usize / ENCODER_HOP).max(1),
+            full: frames((window.length_s * f64::from(SAMPLE_RATE)) as usize) / 2,
             follows_turns: false,
             meter: None,
         })
@@ -116,6 +118,12 @@ impl Analyser {
         if !self.spectral.is_empty() {
             self.spectral.resize_with(threads.max(1), SpectralView::new);
         }
+        self
+    }
+
+    /// The same for batches of so many windows: those that are smaller are filled up.
+    pub fn filled_up(mut self, windows: usize) -> Self {
+        self.models = self.models.filled_up(windows);
         self
     }
 
@@ -220,7 +228,8 @@ impl Analyser {
         let fbanks: Vec<_> = works.iter().map(|w| w.window.fbank.view()).collect();
         let answers = self.models.speech_all(&fbanks);
         let (threshold, min_speech) = (self.speech_threshold, self.min_speech);
-        let (min_utterance, is_gpu) = (self.min_utterance, self.device().is_gpu());
+        let min_utterance = self.min_utterance;
+        let grid = self.device().is_gpu().then(|| self.grid());
         for (work, answer) in works.iter_mut().zip(answers) {
             work.keep(answer, |work, probabilities| {
                 let speech = newest_utterance(&probabilities, threshold);
@@ -235,9 +244,9 @@ impl Analyser {
                 // Without new speech this window would only repeat what the last one said.
                 let is_new = silence < work.window.new_samples;
                 if is_new && speech.utterance.len() >= min_utterance {
-                    let utterance = match is_gpu {
-                        true => on_grid(speech.utterance, min_utterance, probabilities.len()),
-                        false => speech.utterance,
+                    let utterance = match &grid {
+                        Some(lengths) => on_grid(speech.utterance, lengths),
+                        None => speech.utterance,
                     };
                     work.utterance = Some(Speech {
                         utterance,

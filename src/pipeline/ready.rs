@@ -15,8 +15,9 @@ use super::roll::Roll;
 use super::standing::Standing;
 use super::{PipelineError, judge_of, warm_up};
 
-/// Windows that run together on a GPU unless the configuration says otherwise. One a run is best on a CPU.
-const GPU_BATCH: usize = 32;
+/// Windows that run together on a GPU unless the configuration says otherwise, at least and at most: eight cost about as much as
+/// one. One a run is best on a CPU.
+const GPU_BATCH: (usize, usize) = (8, 32);
 /// Workers on a GPU: one makes features while the other's batch runs.
 const GPU_WORKERS: usize = 2;
 
@@ -63,18 +64,20 @@ impl Ready {
             _ => (cores / workers).max(1),
         };
         let of_streams = |analyser: Analyser| {
-            let analyser = analyser.threads(threads).following_turns();
+            let mut analyser = analyser.threads(threads).following_turns();
+            if device.is_gpu() {
+                analyser = analyser.filled_up(batching.most);
+            }
             match judge.health {
                 Some(_) => analyser.watching(),
                 None => analyser,
             }
         };
-        let most = batching.most;
         let warm = |mut analyser: Analyser| -> Result<Analyser, PipelineError> {
             if device.is_gpu() {
-                let warm = warm_up::warm_up(&mut analyser, &config.window, most, pack.is_wide())?;
-                let (shapes, seconds) = (warm.shapes.len(), warm.took.as_secs_f64());
-                tracing::info!(%device, shapes, seconds, "warmed up");
+                let warm = warm_up::warm_up(&mut analyser, &config.window, pack.is_wide())?;
+                let (lengths, seconds) = (warm.lengths.len(), warm.took.as_secs_f64());
+                tracing::info!(%device, lengths, seconds, "warmed up");
             }
             Ok(analyser)
         };
@@ -83,7 +86,14 @@ impl Ready {
             let next = Analyser::open(runtime, pack, execution, &config.window, wanted)?;
             warm(of_streams(next))
         };
-        let analysers = side_by_side(workers, of_streams(first), warm, open)?;
+        let first = of_streams(first);
+        let analysers = match device.is_gpu() {
+            // While one finds out how to run its shapes CUDA lets no other session be opened.
+            true => std::iter::once(warm(first))
+                .chain((1..workers).map(|_| open()))
+                .collect::<Result<_, _>>()?,
+            false => side_by_side(workers, first, open)?,
+        };
         let judge = Arc::new(Standing::new(judge));
         Ok(Self {
             analysers,
@@ -119,11 +129,10 @@ impl Ready {
     }
 }
 
-/// As many analysers as there are workers, of which the first is open. They get ready at once, for a GPU's plans take seconds.
+/// As many analysers as there are workers, of which the first is open; the others are opened at once.
 fn side_by_side<A: Send, E: Send>(
     workers: usize,
     first: A,
-    warm: impl Fn(A) -> Result<A, E> + Sync,
     open: impl Fn() -> Result<A, E> + Sync,
 ) -> Result<Vec<A>, E> {
     std::thread::scope(|scope| {
@@ -132,7 +141,7 @@ fn side_by_side<A: Send, E: Send>(
             Ok(opened) => opened,
             Err(panic) => std::panic::resume_unwind(panic),
         });
-        std::iter::once(warm(first)).chain(others).collect()
+        std::iter::once(Ok(first)).chain(others).collect()
     })
 }
 
@@ -155,7 +164,7 @@ fn workers(config: &Config, device: Device, cores: usize) -> usize {
 
 fn batching(config: &Config, device: Device, precision: Precision) -> Batching {
     let most = match (config.models.batch, device.is_gpu()) {
-        (0, true) => GPU_BATCH,
+        (0, true) => config.streams.len().clamp(GPU_BATCH.0, GPU_BATCH.1),
         (0, false) => 1,
         (asked, _) => asked,
     };
@@ -205,6 +214,12 @@ mod tests {
         assert_eq!(most(Device::Cpu, Precision::Fp32), 1);
         assert_eq!(most(Device::TensorRt, Precision::Fp16), 32);
         assert_eq!(most(Device::Cuda, Precision::Int8), 1);
+        let few = |streams| batching(&self::config(streams), Device::Cuda, Precision::Fp32).most;
+        assert_eq!(
+            [1, 12, 400].map(few),
+            [8, 12, 32],
+            "as many as there can be"
+        );
     }
 
     #[test]

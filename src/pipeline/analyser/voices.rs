@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use ndarray::{Array2, s};
 
-use crate::audio::SAMPLE_RATE;
 use crate::dsp::SpectralView;
 use crate::model::Hidden;
 use crate::pipeline::memory::StreamMemory;
@@ -20,20 +19,28 @@ const NEWEST: usize = 75;
 /// as to embed each end, which costs a twentieth of all work on voices.
 const UNLIKE: f64 = 0.9;
 
-/// On a GPU an utterance has a multiple of so many frames, half a second: those of one length run together, and there what
-/// runs alone costs as much as a batch. A CPU runs each as it is.
+/// On a GPU an utterance has one of few lengths: those of one length run together, and there what runs alone costs as much as a
+/// batch. A CPU runs each as it is. Between the least and that of a full window lie multiples of half a second, in frames, at most
+/// so many.
 const GRID: usize = 25;
+const LENGTHS: usize = 4;
 
 impl Analyser {
-    /// How long utterances in a window of so many seconds are on a GPU, seconds, the longest first; the window's own length
-    /// where none fits.
-    pub(in crate::pipeline) fn utterances_s(&self, window_s: f64) -> Vec<f64> {
-        let frames = (window_s * f64::from(SAMPLE_RATE)) as usize / ENCODER_HOP;
-        let shorter = (self.min_utterance..frames)
-            .rev()
-            .filter(|n| n % GRID == 0 || *n == self.min_utterance);
-        let shorter = shorter.map(frame_s);
-        std::iter::once(window_s).chain(shorter).collect()
+    /// How long utterances are on a GPU, and what is embedded by itself, frames, the longest first.
+    pub(super) fn grid(&self) -> Vec<usize> {
+        let (least, full) = (self.min_utterance.min(self.full), self.full);
+        let step = GRID * (full - least).div_ceil(LENGTHS * GRID).max(1);
+        let mut lengths: Vec<usize> = (least..full).filter(|n| n % step == 0).collect();
+        lengths.extend([least, NEWEST.min(full), full]);
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths.dedup();
+        lengths
+    }
+
+    /// Of these, in seconds, the ones that a window of so many frames has room for.
+    pub(in crate::pipeline) fn utterances_s(&self, frames: usize) -> Vec<f64> {
+        let lengths = self.grid().into_iter().filter(|n| *n <= frames);
+        lengths.map(frame_s).collect()
     }
 
     /// Who spoke, and whether the voice is real.
@@ -168,12 +175,10 @@ fn health(meter: &mut Meter, frames: &Range<usize>, window: &Window, hidden: &Hi
     }
 }
 
-/// The end of an utterance of which at least `least` frames, and at most all that a window has, are on the grid.
-pub(super) fn on_grid(utterance: Range<usize>, least: usize, window: usize) -> Range<usize> {
-    let length = match utterance.len() {
-        whole if whole == window => whole,
-        length => (length / GRID * GRID).max(least.min(length)),
-    };
+/// The end of an utterance, of the longest of these lengths that it has.
+pub(super) fn on_grid(utterance: Range<usize>, lengths: &[usize]) -> Range<usize> {
+    let fits = lengths.iter().find(|n| **n <= utterance.len());
+    let length = fits.copied().unwrap_or(utterance.len());
     utterance.end - length..utterance.end
 }
 
@@ -224,10 +229,9 @@ mod tests {
             (148, 125),
             (149, 149),
         ] {
-            let found = on_grid(149 - length..149, 75, 149);
+            let found = on_grid(149 - length..149, &[149, 125, 100, 75]);
             assert_eq!((found.len(), found.end), (kept, 149));
         }
-        assert_eq!(on_grid(10..70, 40, 149), 20..70);
-        assert_eq!(on_grid(10..54, 40, 149), 14..54, "as much as has to be");
+        assert_eq!(on_grid(10..54, &[149, 40]), 14..54, "as much as has to be");
     }
 }

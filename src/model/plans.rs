@@ -1,0 +1,150 @@
+//! A model's sessions: one where a session takes any shape, otherwise one for each shape that it is given.
+//!
+//! On CUDA a convolution knows how to run the shape that it saw last, and takes half a second or more to find out about
+//! another (ONNX Runtime to 1.31, cuDNN 9). Two shapes in turn would have it do nothing else.
+
+use ort::session::Session;
+
+use super::error::ModelError;
+use super::net::{Given, commit};
+use super::pack::Part;
+use super::place::Place;
+use super::runtime::Runtime;
+
+/// The most sessions of one model: each holds its weights on the GPU.
+const MOST: usize = 8;
+
+/// Dimensions of each input of a run.
+type Shapes = Vec<Vec<usize>>;
+
+/// What another session is opened from.
+pub(super) struct Again {
+    pub runtime: &'static Runtime,
+    pub bytes: Vec<u8>,
+    pub place: Place,
+    pub part: Part,
+}
+
+/// Sessions, each with the shapes that it ran last.
+pub(super) struct Plans {
+    sessions: Vec<(Shapes, Session)>,
+    again: Option<Again>,
+}
+
+impl Plans {
+    /// `again`: for a device that wants a session a shape.
+    pub fn new(session: Session, again: Option<Again>) -> Self {
+        Self {
+            sessions: vec![(Vec::new(), session)],
+            again,
+        }
+    }
+
+    /// The session that these inputs are for.
+    pub fn for_inputs(&mut self, inputs: &[Given]) -> Result<&mut Session, ModelError> {
+        let is_only = self.again.is_none() && self.sessions.len() == 1;
+        let at = match is_only {
+            true => 0,
+            false => self.planned(inputs.iter().map(Given::shape).collect())?,
+        };
+        Ok(&mut self.sessions[at].1)
+    }
+
+    /// The one that ran these shapes last; else one that ran none yet, another one, or, where no more may be, the last.
+    fn planned(&mut self, shapes: Shapes) -> Result<usize, ModelError> {
+        let fits = |(held, _): &(Shapes, Session)| *held == shapes || held.is_empty();
+        if let Some(at) = self.sessions.iter().position(fits) {
+            self.sessions[at].0 = shapes;
+            return Ok(at);
+        }
+        if let Some(again) = self.again.as_ref().filter(|_| self.sessions.len() < MOST) {
+            let session = commit(again.runtime, &again.bytes, &again.place, again.part)?;
+            self.sessions.push((shapes, session));
+        } else if let Some((held, _)) = self.sessions.last_mut() {
+            *held = shapes;
+        }
+        Ok(self.sessions.len() - 1)
+    }
+
+    /// Takes what was run so far for a trial: none of its shapes will come again.
+    pub fn forget(&mut self) {
+        self.sessions.iter_mut().for_each(|(held, _)| held.clear());
+    }
+
+    /// Opens no more sessions, and lets go of what they are opened from.
+    pub fn settle(&mut self) {
+        self.again = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Device, Pack};
+    use super::*;
+
+    fn plans(has_again: bool) -> Plans {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/packs/tiny");
+        let pack = Pack::load(folder.as_ref()).expect("the tiny pack");
+        let runtime = Runtime::load(None).expect("the library that `make test` fetches");
+        let (part, bytes) = (Part::Vad, pack.read(Part::Vad).expect("a model"));
+        let place = Place {
+            device: Device::Cpu,
+            id: 0,
+            engine_cache: None,
+            half: false,
+        };
+        let session = commit(runtime, &bytes, &place, part).expect("a session");
+        let again = Again {
+            runtime,
+            bytes,
+            place,
+            part,
+        };
+        Plans::new(session, has_again.then_some(again))
+    }
+
+    /// Where the session for windows of so many frames lies.
+    fn at(plans: &mut Plans, frames: usize) -> *const Session {
+        let values = vec![0.0; frames * 80];
+        let inputs = [Given::Host(&[1, frames, 80], &values)];
+        std::ptr::from_ref(plans.for_inputs(&inputs).expect("a session"))
+    }
+
+    #[test]
+    fn each_shape_has_a_session_of_its_own_until_there_are_enough() {
+        let mut plans = plans(true);
+        // A trial, whose session is free again.
+        at(&mut plans, 298);
+        plans.forget();
+        for frames in [98, 198, 98, 298, 198] {
+            at(&mut plans, frames);
+        }
+        let held = |plans: &Plans| -> Vec<usize> {
+            let sessions = plans.sessions.iter();
+            sessions.map(|(shapes, _)| shapes[0][1]).collect()
+        };
+        assert_eq!(held(&plans), [98, 198, 298]);
+        assert_eq!(at(&mut plans, 198), at(&mut plans, 198));
+        for frames in 1..20 {
+            at(&mut plans, 2 * frames);
+        }
+        assert_eq!(held(&plans), [98, 198, 298, 2, 4, 6, 8, 38]);
+    }
+
+    #[test]
+    fn once_settled_what_is_new_takes_the_last_one() {
+        let mut plans = plans(true);
+        at(&mut plans, 98);
+        let second = at(&mut plans, 198);
+        plans.settle();
+        assert_eq!(at(&mut plans, 298), second);
+        assert_eq!(plans.sessions.len(), 2);
+    }
+
+    #[test]
+    fn a_cpu_has_one() {
+        let mut plans = plans(false);
+        assert_eq!(at(&mut plans, 98), at(&mut plans, 198));
+        assert_eq!(plans.sessions.len(), 1);
+    }
+}

@@ -40,7 +40,7 @@ pub use analysis::Analysis;
 pub use outcome::{Failure, Outcome};
 pub use output::{Output, style};
 
-use crate::telemetry::{LogFormat, forbid_dumps, init_log};
+use crate::telemetry::{LogFormat, forbid_dumps, init_log, share_heaps};
 
 /// Listens to audio streams and says who is speaking and whether the voice is real.
 #[derive(Debug, Parser)]
@@ -163,6 +163,7 @@ impl Command {
 /// The whole program.
 pub fn main() -> ExitCode {
     forbid_dumps();
+    share_heaps();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

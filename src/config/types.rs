@@ -72,8 +72,8 @@ pub struct Models {
     /// Inference threads, 0 to 256; 0: one a core, and two on a GPU: one makes features while the other's batch runs.
     #[schemars(range(max = 256))]
     pub workers: usize,
-    /// Windows, of any streams, that run through the models together, 0 to 256; 0: 32 on a GPU, 1 on a CPU,
-    /// where more brings nothing (docs/gpu.md).
+    /// Windows, of any streams, that run through the models together at most, 0 to 256; 0: on a GPU as many as there are
+    /// streams, 8 to 32, on a CPU 4 of those that wait anyway (docs/gpu.md).
     #[schemars(range(max = 256))]
     pub batch: usize,
     /// Milliseconds that a window may wait for others to run with, 0 to 1000. It waits no longer than until each

@@ -13,7 +13,7 @@ use super::manifest::Going;
 use super::net::{Given, Net};
 use super::pack::Part;
 use super::runtime::chain;
-use super::sessions::Models;
+use super::sessions::{Models, Scratch};
 use crate::dsp::{HOP, MELS};
 
 /// Samples of a hidden frame.
@@ -163,23 +163,28 @@ impl Models {
         let (net, tally) = (&mut self.encoder, &mut self.tally);
         let (runs, counted) = (&mut tally.runs, &mut tally.windows);
         let scratch = &mut self.scratch;
-        let heard = batched(prepared, &mut tally.retried, |group: &[&Next]| {
-            let (states, ends) = together(net, &going, states, group, scratch)?;
+        let mut run = |group: &[&Next]| -> Result<Vec<Past>, ModelError> {
+            let found = together(net, &going, states, group, scratch)?;
             *runs += 1;
             *counted += group.len() as u64;
-            let size = group.len();
-            let hidden = Hidden::of_batch(states, size, tokens, rate);
-            let tails = ends.chunks(ends.len() / size.max(1));
-            let kept = group.iter().zip(hidden).zip(tails);
-            Ok(kept
-                .map(|((next, hidden), tails)| Past {
+            let past = |(next, (states, tails)): (&&Next, (States, Vec<f32>))| {
+                // One each, since a stream holds its own until the next window.
+                let hidden = Hidden::of_batch(states, 1, tokens, rate).pop()?;
+                Some(Past {
                     run: next.run,
                     origin: next.plan.origin,
                     first: next.plan.start,
                     hidden,
-                    tails: tails.to_vec(),
+                    tails,
                 })
-                .collect())
+            };
+            Ok(group.iter().zip(found).filter_map(past).collect())
+        };
+        let heard = batched(prepared, &mut tally.retried, |group: &[&Next]| {
+            // Whole windows take long enough by themselves for the weights that are read for them; four would take a worker 50 MB more.
+            let most = group[0].known.map_or(1, |_| group.len());
+            let pieces: Result<Vec<_>, _> = group.chunks(most).map(&mut run).collect();
+            Ok(pieces?.into_iter().flatten().collect())
         });
         let mut answers = Vec::with_capacity(heard.len());
         for (heard, &(.., stream)) in heard.into_iter().zip(windows) {
@@ -195,19 +200,25 @@ impl Models {
     }
 }
 
-/// Runs the encoder on windows of one shape: hidden states of all of each window, what is known and what is new, and the tails
+/// Runs the encoder on windows of one shape: of each, hidden states of all of it, what is known and what is new, and the tails
 /// after it.
 fn together(
     net: &mut Net,
     going: &Going,
     (layers, dim): (usize, usize),
     group: &[&Next],
-    scratch: &mut Vec<f32>,
-) -> Result<(States, Vec<f32>), ModelError> {
+    scratch: &mut Scratch,
+) -> Result<Vec<(States, Vec<f32>)>, ModelError> {
     let size = group.len();
     let (old, new, back) = group[0].plan.shape();
-    let fbank = stacked(group.iter().map(|n| contiguous(&n.fbank)), size, scratch);
-    let (mut past, mut tails) = (Vec::new(), Vec::new());
+    let Scratch {
+        windows,
+        past,
+        tails,
+    } = scratch;
+    let fbank = stacked(group.iter().map(|n| contiguous(&n.fbank)), size, windows);
+    past.clear();
+    tails.clear();
     for (known, ends) in group.iter().filter_map(|n| n.known) {
         for layer in known.outer_iter() {
             // Rows of one layer follow each other in memory.
@@ -221,17 +232,19 @@ fn together(
     let tails_shape = [size, going.layers, going.tail, dim];
     let inputs = [
         Given::Host(&fbank_shape, fbank),
-        Given::Host(&past_shape, &past),
-        Given::Host(&tails_shape, &tails),
+        Given::Host(&past_shape, past),
+        Given::Host(&tails_shape, tails),
     ];
     // Who was not heard before has the graph's own past, which is none.
     let given = if back == 0 { &inputs[..1] } else { &inputs[..] };
     let fresh_shape = [size, layers, new, dim];
-    let shape = [size, layers, old + new, dim];
-    let (states, ends) = net.run_for(given, &[&fresh_shape, &tails_shape], |found| {
-        let mut states = Vec::with_capacity(shape.iter().product());
+    let shape = [1, layers, old + new, dim];
+    let found = net.run_for(given, &[&fresh_shape, &tails_shape], |found| {
         let mut fresh = found[0].chunks((new * dim).max(1));
-        for next in group {
+        let tails = found[1].chunks((found[1].len() / size).max(1));
+        let mut all = Vec::with_capacity(size);
+        for (next, tails) in group.iter().zip(tails) {
+            let mut states = Vec::with_capacity(shape.iter().product());
             for layer in 0..layers {
                 let known = next
                     .known
@@ -239,25 +252,36 @@ fn together(
                 states.extend_from_slice(known.and_then(|k| k.to_slice()).unwrap_or_default());
                 states.extend_from_slice(fresh.next().unwrap_or_default());
             }
+            all.push((states, tails.to_vec()));
         }
-        (states, found[1].to_vec())
+        all
     })?;
-    let tensor = Tensor::from_array((shape, states)).map_err(|e| ModelError::Run {
-        part: Part::Encoder,
-        reason: chain(&e),
-    })?;
-    Ok((States::new(tensor, shape), ends))
+    let states = |(states, tails): (Vec<f32>, Vec<f32>)| {
+        let tensor = Tensor::from_array((shape, states)).map_err(|e| ModelError::Run {
+            part: Part::Encoder,
+            reason: chain(&e),
+        })?;
+        Ok((States::new(tensor, shape), tails))
+    };
+    found.into_iter().map(states).collect()
 }
 
 impl Memory {
-    /// Forgets what a window that begins here has no use for, nor any after it.
+    /// Forgets what a window that begins here has no use for, nor any after it: a third of what is kept, for windows of three hops.
     pub fn forget_before(&mut self, moment: Moment) {
-        let is_over = |past: &Past| {
-            let end = past.origin + (past.first + past.hidden.frames()) as u64 * FRAME;
-            past.run != moment.run || end <= moment.first_sample
-        };
-        if self.0.as_ref().is_some_and(is_over) {
+        let Some(past) = &mut self.0 else { return };
+        let later = moment.first_sample.saturating_sub(past.origin) / FRAME;
+        let over = usize::try_from(later).unwrap_or(usize::MAX);
+        let over = over.saturating_sub(past.first);
+        if past.run != moment.run || over >= past.hidden.frames() {
             self.0 = None;
+        } else if over > 0 {
+            self.0 = past.hidden.without_first(over).ok().map(|hidden| Past {
+                first: past.first + over,
+                hidden,
+                tails: std::mem::take(&mut past.tails),
+                ..*past
+            });
         }
     }
 }

@@ -17,6 +17,14 @@ use crate::dsp::{MELS, SPECTRAL_DIM};
 /// Windows that run together at least on a GPU, where eight cost about as much as one.
 const GPU_LEAST: usize = 8;
 
+/// Values on their way into a session, in memory that is kept: a megabyte or two, a run.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub windows: Vec<f32>,
+    pub past: Vec<f32>,
+    pub tails: Vec<f32>,
+}
+
 /// Heads that not every user of a pack needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -59,7 +67,7 @@ pub struct Models {
     /// A multiple of so many windows runs together.
     pub(super) filled: usize,
     /// Where their values are put behind each other.
-    pub(super) scratch: Vec<f32>,
+    pub(super) scratch: Scratch,
     /// What was asked for and does not work here, with the reason.
     refused: Vec<String>,
 }
@@ -230,7 +238,7 @@ impl Models {
             embedding_dim: pack.embedding_dim(),
             tally: Tally::default(),
             filled: if place.device.is_gpu() { GPU_LEAST } else { 1 },
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
             refused: Vec::new(),
             place,
         };

@@ -24,7 +24,7 @@ pub(super) use voices::spectral_views;
 use voices::on_grid;
 
 use super::memory::StreamMemory;
-use super::segmenter::Window;
+use super::segmenter::{Window, in_samples};
 
 /// Samples that one frame of the encoder and of the speech probabilities stands for (20 ms).
 pub(super) const ENCODER_HOP: usize = 2 * HOP;
@@ -43,6 +43,8 @@ pub struct Analyser {
     /// Least utterance that is scored, and all that a window of full length has, in encoder frames.
     min_utterance: usize,
     full: usize,
+    /// Samples from one window to the next.
+    hop: u64,
     /// Whether the end of an utterance is embedded by itself as well.
     follows_turns: bool,
     /// What measures the health of streams; none where nobody looks after it.
@@ -100,6 +102,7 @@ impl Analyser {
         wanted: Wanted,
     ) -> Result<Self, ModelError> {
         let min_s = window.min_speech * window.length_s;
+        let (length, hop) = in_samples(window);
         let models = Models::open_wanted(runtime, pack, execution, wanted)?;
         Ok(Self {
             models,
@@ -107,7 +110,8 @@ impl Analyser {
             speech_threshold: pack.speech_threshold(),
             min_speech: window.min_speech,
             min_utterance: ((min_s * f64::from(SAMPLE_RATE)) as usize / ENCODER_HOP).max(1),
-            full: frames((window.length_s * f64::from(SAMPLE_RATE)) as usize) / 2,
+            hop: hop as u64,
+            full: frames(length) / 2,
             follows_turns: false,
             meter: None,
         })
@@ -217,10 +221,20 @@ impl Analyser {
         self.utterances(&mut audible, memories);
         for asked in windows {
             if let Some(memory) = memories.get_mut(asked.memory) {
-                memory.models.forget_before(asked.window.moment());
+                memory.models.forget_before(self.after(asked.window));
             }
         }
         works.into_iter().map(|work| work.scores).collect()
+    }
+
+    /// Where the window after this one will lie: it grows to full length, then it slides.
+    fn after(&self, window: &Window) -> Moment {
+        let moment = window.moment();
+        let slides = window.fbank.nrows() / 2 >= self.full;
+        Moment {
+            first_sample: moment.first_sample + if slides { self.hop } else { 0 },
+            ..moment
+        }
     }
 
     /// Where somebody speaks, and whether it is new.

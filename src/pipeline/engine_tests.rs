@@ -76,6 +76,7 @@ fn run(batch: usize) -> (Vec<(EventId, f64, String)>, Arc<Counters>) {
         most: batch,
         enough: batch,
         wait: Duration::from_millis(200),
+        shared: None,
     };
     let analysers = vec![analyser];
     let streams = &config.streams;

@@ -50,6 +50,9 @@ pub struct Batching {
     pub enough: usize,
     /// How long a window may wait for others.
     pub wait: Duration,
+    /// On a CPU, where a stream's windows go on where the last one ended, and what one worker takes another could run at once:
+    /// how many workers share what waits, of each stream one window at a time.
+    pub shared: Option<usize>,
 }
 
 /// Bounded by windows a stream; marks are small and follow windows or rare changes of state.
@@ -136,7 +139,7 @@ impl Queue {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        let jobs = inner.take(batching.most.max(1));
+        let jobs = inner.take(batching);
         drop(inner);
         self.changed.notify_all();
         let streams = jobs.iter().map(|(stream, _)| *stream).collect();
@@ -193,18 +196,26 @@ impl Inner {
         })
     }
 
-    /// The jobs that may be taken before the window after `most` windows. Their streams are busy from now on.
-    fn take(&mut self, most: usize) -> VecDeque<(usize, Job)> {
+    /// The jobs that may be taken before the first window that is too many. Their streams are busy from now on.
+    fn take(&mut self, batching: &Batching) -> VecDeque<(usize, Job)> {
+        let share = |workers: usize| self.free().1.div_ceil(workers.max(1));
+        let most = batching.most.min(batching.shared.map_or(usize::MAX, share));
         let (mut taken, mut left) = (VecDeque::new(), VecDeque::new());
-        let mut windows = 0;
+        let (mut room, mut is_full) = (most.max(1), false);
+        // Streams of which a window was taken, and those of which one was left and with it all that follows.
+        let (mut met, mut behind) = (HashSet::new(), HashSet::new());
         for (stream, job) in self.jobs.drain(..) {
-            let window = matches!(job, Job::Window(_));
-            if windows > most || self.busy.contains(&stream) {
-                left.push_back((stream, job));
-                continue;
+            let mut stays = is_full || self.busy.contains(&stream) || behind.contains(&stream);
+            if !stays && matches!(job, Job::Window(_)) {
+                is_full = room == 0;
+                let is_second = !met.insert(stream) && batching.shared.is_some();
+                if is_second {
+                    behind.insert(stream);
+                }
+                stays = is_full || is_second;
+                room -= usize::from(!stays);
             }
-            windows += usize::from(window);
-            match windows > most {
+            match stays {
                 true => left.push_back((stream, job)),
                 false => taken.push_back((stream, job)),
             }

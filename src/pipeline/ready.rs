@@ -16,8 +16,10 @@ use super::standing::Standing;
 use super::{PipelineError, judge_of, warm_up};
 
 /// Windows that run together on a GPU unless the configuration says otherwise, at least and at most: eight cost about as much as
-/// one. One a run is best on a CPU.
+/// one.
 const GPU_BATCH: (usize, usize) = (8, 32);
+/// On a CPU, of what waits anyway: a quarter of an encoder's time there is reading its weights, once a run.
+const CPU_BATCH: usize = 4;
 /// Workers on a GPU: one makes features while the other's batch runs.
 const GPU_WORKERS: usize = 2;
 
@@ -58,10 +60,11 @@ impl Ready {
         execution.provider = device.provider();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = workers(config, device, cores);
-        let batching = batching(config, device, pack.precision());
-        let threads = match batching.most {
-            1 => 1,
-            _ => (cores / workers).max(1),
+        let batching = batching(config, device, pack.precision(), workers);
+        let threads = match device.is_gpu() {
+            true => (cores / workers).max(1),
+            // Each core has a worker.
+            false => 1,
         };
         let of_streams = |analyser: Analyser| {
             let mut analyser = analyser.threads(threads).following_turns();
@@ -162,11 +165,15 @@ fn workers(config: &Config, device: Device, cores: usize) -> usize {
     asked.min(config.streams.len()).max(1)
 }
 
-fn batching(config: &Config, device: Device, precision: Precision) -> Batching {
-    let most = match (config.models.batch, device.is_gpu()) {
-        (0, true) => config.streams.len().clamp(GPU_BATCH.0, GPU_BATCH.1),
-        (0, false) => 1,
-        (asked, _) => asked,
+fn batching(config: &Config, device: Device, precision: Precision, workers: usize) -> Batching {
+    let wait = Duration::from_millis(config.models.batch_wait_ms);
+    let (most, wait) = match (config.models.batch, device.is_gpu()) {
+        (0, true) => {
+            let (least, most) = GPU_BATCH;
+            (config.streams.len().clamp(least, most), wait)
+        }
+        (0, false) => (CPU_BATCH, Duration::ZERO),
+        (asked, _) => (asked, wait),
     };
     let most = match precision {
         // It takes one scale from all that runs together: a window's score would depend on the others.
@@ -183,7 +190,8 @@ fn batching(config: &Config, device: Device, precision: Precision) -> Batching {
     Batching {
         most,
         enough: most,
-        wait: Duration::from_millis(config.models.batch_wait_ms),
+        wait,
+        shared: (!device.is_gpu()).then_some(workers),
     }
 }
 
@@ -206,15 +214,21 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_has_few_workers_with_large_batches_and_a_cpu_many_with_none() {
+    fn a_gpu_has_few_workers_with_large_batches_and_a_cpu_many_with_small_ones() {
         let config = config(64);
         assert_eq!(workers(&config, Device::Cpu, 8), 8);
         assert_eq!(workers(&config, Device::Cuda, 8), 2);
-        let most = |device, precision| batching(&config, device, precision).most;
-        assert_eq!(most(Device::Cpu, Precision::Fp32), 1);
+        let most = |device, precision| batching(&config, device, precision, 2).most;
+        assert_eq!(most(Device::Cpu, Precision::Fp32), 4);
+        assert_eq!(most(Device::Cpu, Precision::Int8), 1);
+        assert!(
+            batching(&config, Device::Cpu, Precision::Fp32, 2)
+                .wait
+                .is_zero()
+        );
         assert_eq!(most(Device::TensorRt, Precision::Fp16), 32);
         assert_eq!(most(Device::Cuda, Precision::Int8), 1);
-        let few = |streams| batching(&self::config(streams), Device::Cuda, Precision::Fp32).most;
+        let few = |streams| batching(&self::config(streams), Device::Cuda, Precision::Fp32, 2).most;
         assert_eq!(
             [1, 12, 400].map(few),
             [8, 12, 32],
@@ -229,9 +243,9 @@ mod tests {
         config.models.batch_wait_ms = 3;
         for device in [Device::Cpu, Device::Cuda] {
             assert_eq!(workers(&config, device, 8), 3, "one a stream at most");
-            let found = batching(&config, device, Precision::Fp32);
+            let found = batching(&config, device, Precision::Fp32, 3);
             assert_eq!((found.most, found.wait), (7, Duration::from_millis(3)));
         }
-        assert_eq!(batching(&config, Device::Cpu, Precision::Int8).most, 1);
+        assert_eq!(batching(&config, Device::Cpu, Precision::Int8, 3).most, 1);
     }
 }

@@ -79,15 +79,21 @@ pub struct Segmenter {
     run: u64,
 }
 
+/// Length and hop at 16 kHz, rounded to whole frames of 10 ms.
+pub(super) fn in_samples(window: &config::Window) -> (usize, usize) {
+    let whole =
+        |seconds: f64| (seconds * f64::from(SAMPLE_RATE) / HOP as f64).round() as usize * HOP;
+    let length = whole(window.length_s).max(HOP);
+    (length, whole(window.hop_s).clamp(HOP, length))
+}
+
 impl Segmenter {
-    /// A segmenter at sample 0. Length and hop are rounded to whole frames of 10 ms.
+    /// A segmenter at sample 0.
     pub fn new(window: &config::Window) -> Self {
-        let whole =
-            |seconds: f64| (seconds * f64::from(SAMPLE_RATE) / HOP as f64).round() as usize * HOP;
-        let length = whole(window.length_s).max(HOP);
+        let (length, hop) = in_samples(window);
         Self {
             length,
-            hop: whole(window.hop_s).clamp(HOP, length),
+            hop,
             fbank: Fbank::new(),
             signal: Vec::with_capacity(2 * length).into(),
             frames: Vec::new(),

@@ -320,6 +320,7 @@ mod tests {
             most: 1,
             enough: 1,
             wait: Duration::ZERO,
+            shared: None,
         };
         let job = queue
             .take(&one)

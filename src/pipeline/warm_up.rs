@@ -9,6 +9,7 @@ use crate::dsp::{HOP, SpectralView, WINDOW, fbank};
 use crate::model::{ModelError, Stretch};
 
 use super::analyser::Analyser;
+use super::segmenter::in_samples;
 
 /// The most lengths of windows that are met before any stream starts: with a short hop a stream's first windows have many, and a
 /// model has no more sessions than these.
@@ -45,10 +46,7 @@ pub fn warm_up(
 /// The extremes first: TensorRT widens an engine to all that lies between the shapes that it has seen, and compiles it
 /// again each time.
 fn lengths(window: &config::Window) -> Vec<usize> {
-    let whole =
-        |seconds: f64| (seconds * f64::from(SAMPLE_RATE) / HOP as f64).round() as usize * HOP;
-    let full = whole(window.length_s).max(HOP);
-    let hop = whole(window.hop_s).clamp(HOP, full);
+    let (full, hop) = in_samples(window);
     let growing = (1..).map(|n| n * hop).take_while(|length| *length < full);
     let growing: Vec<usize> = growing.take(LENGTHS - 1).collect();
     let shortest = growing.iter().take(1);

@@ -3,11 +3,13 @@
 
 mod dumps;
 mod gpu;
+mod heaps;
 mod log;
 mod process;
 pub mod systemd;
 
 pub use dumps::forbid_dumps;
 pub use gpu::GpuMeter;
+pub use heaps::share_heaps;
 pub use log::{LogError, LogFormat, init_log};
 pub use process::{CpuMeter, Usage};

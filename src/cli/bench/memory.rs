@@ -18,6 +18,8 @@ use super::{Bench, against, machine};
 const FURTHER: usize = 32;
 /// Seconds after which every stream holds its windows and what waits for analysis has settled.
 const SETTLED_S: f64 = 8.0;
+/// As many windows run together on a CPU.
+const WORKER_STREAMS: usize = 4;
 /// The bar, MB (10⁶ bytes) a stream.
 const AT_MOST_MB: f64 = 3.0;
 
@@ -26,7 +28,7 @@ const AT_MOST_MB: f64 = 3.0;
 pub struct Memory {
     #[serde(rename = "type")]
     kind: &'static str,
-    /// As few streams as have all workers at work: a worker's models are no stream's.
+    /// As few streams as have all workers at work on full batches: a worker's models, and room for what they make, are no stream's.
     few_streams: usize,
     few_resident_mib: f64,
     many_streams: usize,
@@ -38,10 +40,11 @@ pub struct Memory {
 
 /// Starts both and prints a line.
 pub fn measure(bench: &Bench, output: &Output) -> Result<Memory, Failure> {
-    let few = match bench.config.models.workers {
+    let workers = match bench.config.models.workers {
         0 => machine::cores(),
         workers => workers,
     };
+    let few = workers * WORKER_STREAMS;
     let many = few + FURTHER;
     let seconds = bench.args.seconds.max(SETTLED_S);
     let audio = decode(&bench.args.audio, bench.args.analysis.channel)?;

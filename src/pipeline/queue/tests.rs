@@ -90,6 +90,7 @@ fn batching(most: usize, enough: usize, wait_ms: u64) -> Batching {
         most,
         enough,
         wait: Duration::from_millis(wait_ms),
+        shared: None,
     }
 }
 
@@ -226,4 +227,33 @@ fn what_is_discarded_is_one_loss_a_stream() {
         (1, lost(10, 100)),
     ];
     assert_eq!(left, expected);
+}
+
+#[test]
+fn on_a_cpu_workers_share_what_waits_and_take_one_window_of_a_stream() {
+    let queue = Queue::new(9);
+    let shared = Batching {
+        shared: Some(2),
+        ..batching(4, 4, 0)
+    };
+    for stream in 0..3 {
+        queue.push(stream, window(0), true);
+    }
+    let two = queue.take(&shared);
+    assert_eq!(
+        streams(queue.take(&shared)),
+        [2],
+        "the third is another worker's"
+    );
+    assert_eq!(streams(two), [0, 1]);
+    // A second window of a stream, and what is told after it, come later.
+    for at in [10, 20] {
+        queue.push(0, window(at), true);
+    }
+    queue.push(0, Job::Mark(Mark::Epoch(1)), true);
+    for stream in 1..9 {
+        queue.push(stream, window(10), true);
+    }
+    assert_eq!(streams(queue.take(&shared)), [0, 1, 2, 3], "four at most");
+    assert_eq!(streams(queue.take(&shared)), [0, 100, 4, 5]);
 }

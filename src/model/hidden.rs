@@ -29,6 +29,15 @@ impl States {
         }
     }
 
+    /// Values in the host's memory.
+    pub fn of_host(values: Vec<f32>, shape: [usize; 4]) -> Result<Self, ModelError> {
+        let tensor = Tensor::from_array((shape, values)).map_err(|e| ModelError::Run {
+            part: Part::Encoder,
+            reason: chain(&e),
+        })?;
+        Ok(Self::new(tensor, shape))
+    }
+
     /// Whether the host can read the values where they are.
     pub fn is_at_hand(&self) -> bool {
         self.tensor.memory_info().is_cpu_accessible()
@@ -93,12 +102,8 @@ impl Hidden {
         for layer in left.outer_iter() {
             values.extend_from_slice(layer.to_slice().unwrap_or_default());
         }
-        let tensor = Tensor::from_array((shape, values)).map_err(|e| ModelError::Run {
-            part: Part::Encoder,
-            reason: chain(&e),
-        })?;
         Ok(Self {
-            states: Arc::new(States::new(tensor, shape)),
+            states: Arc::new(States::of_host(values, shape)?),
             item: 0,
             vectors: 0..vectors,
             ..*self

@@ -2,7 +2,6 @@
 //! what it said of the rest is taken from what it remembers.
 
 use ndarray::{ArrayView3, CowArray, Ix2, s};
-use ort::value::Tensor;
 
 use super::batch::batched;
 use super::calls::{Answers, contiguous, stacked};
@@ -11,8 +10,6 @@ use super::hidden::{Hidden, States};
 use super::input::Stretch;
 use super::manifest::Going;
 use super::net::{Given, Net};
-use super::pack::Part;
-use super::runtime::chain;
 use super::sessions::{Models, Scratch};
 use crate::dsp::{HOP, MELS};
 
@@ -256,13 +253,8 @@ fn together(
         }
         all
     })?;
-    let states = |(states, tails): (Vec<f32>, Vec<f32>)| {
-        let tensor = Tensor::from_array((shape, states)).map_err(|e| ModelError::Run {
-            part: Part::Encoder,
-            reason: chain(&e),
-        })?;
-        Ok((States::new(tensor, shape), tails))
-    };
+    let states =
+        |(values, tails): (Vec<f32>, Vec<f32>)| Ok((States::of_host(values, shape)?, tails));
     found.into_iter().map(states).collect()
 }
 

@@ -19,7 +19,7 @@ use super::{PipelineError, judge_of, warm_up};
 /// one.
 const GPU_BATCH: (usize, usize) = (8, 32);
 /// On a CPU, of what waits anyway: a quarter of an encoder's time there is reading its weights, once a run.
-const CPU_BATCH: usize = 4;
+pub const CPU_BATCH: usize = 4;
 /// Workers on a GPU: one makes features while the other's batch runs.
 const GPU_WORKERS: usize = 2;
 

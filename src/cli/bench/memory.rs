@@ -11,6 +11,8 @@ use serde_json::Value;
 
 use crate::audio::{SAMPLE_RATE, decode};
 
+use crate::pipeline::CPU_BATCH;
+
 use super::super::{Failure, Output};
 use super::{Bench, against, machine};
 
@@ -18,8 +20,6 @@ use super::{Bench, against, machine};
 const FURTHER: usize = 32;
 /// Seconds after which every stream holds its windows and what waits for analysis has settled.
 const SETTLED_S: f64 = 8.0;
-/// As many windows run together on a CPU.
-const WORKER_STREAMS: usize = 4;
 /// The bar, MB (10⁶ bytes) a stream.
 const AT_MOST_MB: f64 = 3.0;
 
@@ -44,7 +44,7 @@ pub fn measure(bench: &Bench, output: &Output) -> Result<Memory, Failure> {
         0 => machine::cores(),
         workers => workers,
     };
-    let few = workers * WORKER_STREAMS;
+    let few = workers * CPU_BATCH;
     let many = few + FURTHER;
     let seconds = bench.args.seconds.max(SETTLED_S);
     let audio = decode(&bench.args.audio, bench.args.analysis.channel)?;

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::pipeline::CPU_BATCH;
+
 use super::super::output::Cell;
 use super::super::{Failure, Output};
 use super::Bench;
@@ -15,7 +17,7 @@ use super::trial::{self, Seen, Watch};
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// How many streams play the file.
-const STREAMS: [usize; 2] = [1, 4];
+const STREAMS: [usize; 2] = [1, CPU_BATCH];
 
 /// How fast one kind of work is.
 #[derive(Debug, serde::Serialize)]

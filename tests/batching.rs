@@ -5,7 +5,7 @@ mod common;
 
 use common::packs::{Copy, fixtures, open, runtime, sha256, tiny};
 use earwitness::config::{self, Precision, Provider};
-use earwitness::dsp::{SpectralView, fbank};
+use earwitness::dsp::fbank;
 use earwitness::model::{Device, Execution, Hidden, ModelError, Models, Pack, Part, Wanted};
 use earwitness::pipeline::{Analyser, Asked, StreamMemory, Window, warm_up};
 use ndarray::{Array2, ArrayView2};
@@ -40,10 +40,6 @@ fn hearing() -> Copy {
     pack
 }
 
-fn spectral(samples: &[f32]) -> Array2<f32> {
-    SpectralView::new().compute(samples)
-}
-
 #[test]
 fn together_windows_get_what_they_get_alone() {
     let folder = hearing();
@@ -67,11 +63,10 @@ fn together_windows_get_what_they_get_alone() {
         // Three shapes; 47 840 samples are two frames less than 48 000.
         let tally = models.tally();
         assert_eq!((tally.runs, tally.windows, tally.retried), (3, 7, 0));
-        let spectrals: Vec<Array2<f32>> = voices.iter().map(|v| spectral(v)).collect();
         let all: Vec<&Hidden> = hidden.iter().collect();
         let both: Vec<_> = hidden
             .iter()
-            .zip(spectrals.iter().map(|s| s.view()))
+            .zip(voices.iter().map(Vec::as_slice))
             .collect();
         let embeddings = models.embed_all(&all);
         let sounds = models.sounds_all(&all);
@@ -169,7 +164,7 @@ fn an_analyser_scores_many_windows_as_it_scores_each() {
     let pack = folder.load().expect("a pack that hears");
     let config = config::Window::default();
     let open = || Analyser::open(runtime(), &pack, Provider::Cpu, &config, EVERYTHING).unwrap();
-    let (mut many, mut one) = (open().threads(3), open());
+    let (mut many, mut one) = (open(), open());
     let mut broken = voice(9, 48_000);
     broken[100] = f32::NAN;
     let mut half = voice(3, 48_000);

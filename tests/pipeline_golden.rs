@@ -7,7 +7,7 @@ use std::path::Path;
 
 use common::sound::chirps;
 use earwitness::config::Provider;
-use earwitness::dsp::{SpectralView, fbank};
+use earwitness::dsp::fbank;
 use earwitness::model::{Models, Pack, Runtime};
 
 #[derive(serde::Deserialize)]
@@ -36,8 +36,7 @@ fn rust_and_python_agree_from_samples_to_scores() {
     let speech = models.speech(frames.view()).expect("speech");
     let hidden = models.encode(frames.view()).expect("hidden states");
     let embedding = models.embed(&hidden).expect("embedding");
-    let spectral = SpectralView::new().compute(&samples);
-    let score = models.genuine(&hidden, spectral.view()).expect("score");
+    let score = models.genuine(&hidden, &samples).expect("score");
 
     let near =
         |what: &str, found: &mut dyn Iterator<Item = f64>, expected: &[f64], tolerance: f64| {

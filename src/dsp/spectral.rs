@@ -69,6 +69,14 @@ impl SpectralView {
 
     /// The view of one window of samples (±1, finite): `[frames, SPECTRAL_DIM]`, the cepstra normalised over the window.
     pub fn compute(&mut self, samples: &[f32]) -> Array2<f32> {
+        let mut values = Vec::new();
+        self.append(samples, &mut values);
+        // As many values as that, so the fallback is never taken.
+        Array2::from_shape_vec((frames(samples.len()), SPECTRAL_DIM), values).unwrap_or_default()
+    }
+
+    /// [`SpectralView::compute`], frame after frame behind what `out` holds already.
+    pub fn append(&mut self, samples: &[f32], out: &mut Vec<f32>) {
         self.fill(samples);
         for family in 0..3 {
             let from = family * FAMILY;
@@ -77,14 +85,12 @@ impl SpectralView {
             delta(&mut self.rows, CEPSTRAL_DIM, first, second, CEPSTRA);
         }
         normalise(&mut self.rows, CEPSTRAL_DIM);
-        let mut out = Array2::zeros((frames(samples.len()), SPECTRAL_DIM));
+        let (first, count) = (out.len(), frames(samples.len()));
+        out.resize(first + count * SPECTRAL_DIM, 0.0);
         let rows = self.rows.chunks_exact(CEPSTRAL_DIM);
-        for (t, (mut out, cepstra)) in out.rows_mut().into_iter().zip(rows).enumerate() {
-            // Rows of a new array in standard order lie in one piece, so the fallback is never taken.
-            let (left, right) = out
-                .as_slice_mut()
-                .unwrap_or_default()
-                .split_at_mut(CEPSTRAL_DIM);
+        let frames = out[first..].chunks_exact_mut(SPECTRAL_DIM);
+        for (t, (out, cepstra)) in frames.zip(rows).enumerate() {
+            let (left, right) = out.split_at_mut(CEPSTRAL_DIM);
             for (out, x) in left.iter_mut().zip(cepstra) {
                 *out = *x as f32;
             }
@@ -94,7 +100,6 @@ impl SpectralView {
             self.synchrony.write(t, synchrony);
             self.fine.write_picture(t, picture);
         }
-        out
     }
 
     /// Fills the cepstra into their columns of `rows`, where the columns of the deltas stay as they were, and the fine structure.

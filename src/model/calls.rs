@@ -11,14 +11,11 @@ use super::input::{Input, Stretch};
 use super::net::{Given, Net};
 use super::pack::Part;
 use super::sessions::Models;
-use crate::dsp::{HOP, MELS, SAMPLE_RATE, SPECTRAL_DIM};
+use super::views::rows;
+use crate::dsp::{HOP, MELS, SAMPLE_RATE};
 
 /// The most frames (10 ms) of one call: a minute.
 const MOST_FRAMES: usize = 6000;
-
-/// Windows that the spoof head judges together at most where batches are filled up: a view has 1.6 MB, which a GPU is sent from
-/// the host. Elsewhere each by itself: together they would be no faster, and take a worker 30 MB more each.
-const SPECTRAL_MOST: usize = 8;
 
 /// What the spoof head says of a window.
 #[derive(Debug, Clone, PartialEq)]
@@ -149,29 +146,25 @@ impl Models {
         found.into_iter().map(|e| e.and_then(unit)).collect()
     }
 
-    /// Score of the spoof head, higher = bona fide, from the hidden states of a window and its spectral view
-    /// `[T, SPECTRAL_DIM]`, T being the frames that the hidden states were made of.
-    pub fn genuine(
-        &mut self,
-        hidden: &Hidden,
-        spectral: ArrayView2<f32>,
-    ) -> Result<f32, ModelError> {
-        only(self.genuine_all(&[(hidden, spectral)]))?
+    /// Score of the spoof head, higher = bona fide, from the hidden states of a window and the samples (16 kHz) that they were
+    /// made of.
+    pub fn genuine(&mut self, hidden: &Hidden, samples: &[f32]) -> Result<f32, ModelError> {
+        only(self.genuine_all(&[(hidden, samples)]))?
     }
 
     /// [`Models::genuine`] of many windows.
-    pub fn genuine_all(&mut self, windows: &[(&Hidden, ArrayView2<f32>)]) -> Answers<f32> {
+    pub fn genuine_all(&mut self, windows: &[(&Hidden, &[f32])]) -> Answers<f32> {
         let opinions = self.opinions(windows).into_iter();
         opinions.map(|o| o.map(|o| o.score)).collect()
     }
 
     /// The same scores, and what each is the sum of.
-    pub fn opinions(&mut self, windows: &[(&Hidden, ArrayView2<f32>)]) -> Answers<Opinion> {
+    pub fn opinions(&mut self, windows: &[(&Hidden, &[f32])]) -> Answers<Opinion> {
         self.judged(windows, (0, self.parts))
     }
 
     /// The same of short windows ([`Short`](super::Short)), by the head's reading of them where it has one.
-    pub fn short_opinions(&mut self, windows: &[(&Hidden, ArrayView2<f32>)]) -> Answers<Opinion> {
+    pub fn short_opinions(&mut self, windows: &[(&Hidden, &[f32])]) -> Answers<Opinion> {
         match self.short {
             0 => self.opinions(windows),
             kinds => self.judged(windows, (1 + self.parts.min(1), kinds)),
@@ -181,31 +174,29 @@ impl Models {
     /// `reading`: which output is the score, and how many parts the one behind it has.
     fn judged(
         &mut self,
-        windows: &[(&Hidden, ArrayView2<f32>)],
+        windows: &[(&Hidden, &[f32])],
         reading: (usize, usize),
     ) -> Answers<Opinion> {
         let part = Part::Spoof;
-        let prepared = windows.iter().map(|(hidden, spectral)| {
+        let prepared = windows.iter().map(|(hidden, samples)| {
             let (batch, length) = self.fits(part, hidden)?;
-            let spectral = self.same_window(hidden, *spectral)?;
-            let key = (batch, length, spectral.nrows());
-            Ok((key, ((*hidden).clone(), spectral)))
+            self.same_window(hidden, samples)?;
+            Ok(((batch, length, samples.len()), (*hidden, *samples)))
         });
         let prepared = prepared.collect();
-        let Some(net) = &mut self.spoof else {
+        let (Some(net), Some(views)) = (&mut self.spoof, &mut self.views) else {
             return all(windows.len(), || ModelError::NotOpen { part });
         };
         let (cutter, (score, kinds)) = (&mut self.cutter, reading);
         let (parts, short, scratch) = (self.parts, self.short, &mut self.scratch.windows);
-        let filled = self.filled.min(SPECTRAL_MOST);
-        let mut run = |group: &[&(Hidden, CowArray<f32, Ix2>)]| {
+        let filled = self.filled;
+        let mut run = |group: &[&(&Hidden, &[f32])]| {
             let size = group.len().next_multiple_of(filled);
-            let spans: Vec<&Hidden> = group.iter().map(|(hidden, _)| hidden).collect();
+            let spans: Vec<&Hidden> = group.iter().map(|(hidden, _)| *hidden).collect();
+            let pieces: Vec<&[f32]> = group.iter().map(|(_, samples)| *samples).collect();
             let cut = cutter.cut(&spans, size)?;
-            let views = group.iter().map(|(_, spectral)| contiguous(spectral));
-            let (rows, spectral) = (group[0].1.nrows(), stacked(views, size, scratch));
-            let spectral = Given::Host(&[size, rows, SPECTRAL_DIM], spectral);
-            let inputs = [Given::Tensor(cut.tensor()), spectral];
+            let views = views.make(&pieces, size, scratch)?;
+            let inputs = [Given::Tensor(cut.tensor()), views.given()];
             let shapes = opinion_shapes(size, parts, short);
             let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
             net.run_for(&inputs, &shapes, |found| {
@@ -223,6 +214,7 @@ impl Models {
             })
         };
         batched(prepared, &mut self.tally.retried, |group| {
+            // On a CPU each by itself: together they would be no faster, and take 30 MB more each.
             let answers: Result<Vec<_>, _> = group.chunks(filled).map(&mut run).collect();
             Ok(answers?.concat())
         })
@@ -294,29 +286,29 @@ impl Models {
         })
     }
 
-    /// A spectral view that is of the same stretch of audio as the hidden states.
-    fn same_window<'a>(
-        &self,
-        hidden: &Hidden,
-        spectral: ArrayView2<'a, f32>,
-    ) -> Result<CowArray<'a, f32, Ix2>, ModelError> {
+    /// Whether the samples are those that the hidden states were made of: as many as a view can be made of, and of one duration.
+    fn same_window(&self, hidden: &Hidden, samples: &[f32]) -> Result<(), ModelError> {
         let part = Part::Spoof;
-        let spectral = features(part, spectral, SPECTRAL_DIM)?;
-        let view_s = spectral.nrows() as f64 * HOP as f64 / f64::from(SAMPLE_RATE);
+        let rows = rows(samples.len());
+        if !(2..=MOST_FRAMES).contains(&rows) {
+            return Err(ModelError::Input {
+                part,
+                expected: format!("samples of 2 to {MOST_FRAMES} frames"),
+                found: format!("{} samples", samples.len()),
+            });
+        }
+        let view_s = rows as f64 * HOP as f64 / f64::from(SAMPLE_RATE);
         // The default's frames lie under those of the view two by two. Other encoders snip the edges by their own rule.
         let apart = match self.front_end.input() {
             Input::LogMel {} => 0.019,
             _ => 0.03 + 1.0 / hidden.rate,
         };
         if (view_s - hidden.seconds()).abs() <= apart {
-            return Ok(spectral);
+            return Ok(());
         }
         Err(ModelError::Input {
             part,
-            expected: format!(
-                "a spectral view of the same window ({:.2} s)",
-                hidden.seconds()
-            ),
+            expected: format!("samples of the same window ({:.2} s)", hidden.seconds()),
             found: format!("{view_s:.2} s"),
         })
     }
@@ -351,7 +343,7 @@ fn ask(
 }
 
 /// The values of several windows behind each other, in `scratch`; then the last ones again, until there are `size`. Of one window
-/// alone, its own: a spectral view is 1.6 MB.
+/// alone, its own.
 pub(super) fn stacked<'a>(
     mut windows: impl Iterator<Item = &'a [f32]>,
     size: usize,

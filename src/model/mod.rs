@@ -9,7 +9,7 @@
 //!   .hear(stretch)    samples, fbank  -> [layers, vectors, dim], from whatever this encoder reads
 //!   .encode(features) [T, 80]         -> [layers, T/2, dim]; [1, samples] for encoders of waveforms
 //!   .embed(&hidden)                   -> [dim], L2 norm 1
-//!   .genuine(&hidden, spectral)       -> score, higher = bona fide; .opinions: what it is the sum of, too
+//!   .genuine(&hidden, samples)        -> score, higher = bona fide; .opinions: what it is the sum of, too
 //!   .sounds(&hidden)                  -> probability of each class, if the pack has a sound head
 //!   .probe(&hidden)                   -> the answers of its probes, if it has any
 //! ```
@@ -39,6 +39,7 @@ mod prove;
 mod runtime;
 mod sessions;
 mod trust;
+mod views;
 
 pub use batch::Tally;
 pub use calibration::{Calibration, DurationTerms, FusionCalibration, SpeakerCalibration};

@@ -11,6 +11,7 @@ use super::onnx::{check_onnx, without_output};
 use super::pack::{Pack, Part};
 use super::place::{Device, Execution, Place};
 use super::runtime::Runtime;
+use super::views::Views;
 use crate::config::Precision;
 use crate::dsp::{MELS, SPECTRAL_DIM};
 
@@ -49,6 +50,8 @@ pub struct Models {
     pub(super) going: Option<Going>,
     pub(super) speaker: Option<Net>,
     pub(super) spoof: Option<Net>,
+    /// What it reads beside the hidden states.
+    pub(super) views: Option<Views>,
     pub(super) sound: Option<Net>,
     /// With the number of labels of each.
     pub(super) probes: Vec<(Net, usize)>,
@@ -227,6 +230,10 @@ impl Models {
             going,
             speaker: head(Part::Speaker, true, vec![hidden()], vec![embedding])?,
             spoof: wanted.spoof.then(spoof).transpose()?,
+            views: wanted
+                .spoof
+                .then(|| Views::open(runtime, &heads))
+                .transpose()?,
             sound: head(Part::Sound, wanted.sound, vec![hidden()], vec![sounds])?,
             probes,
             cutter,
@@ -263,6 +270,11 @@ impl Models {
         self.speaker.is_some()
     }
 
+    /// Whether it can tell real voices from synthetic ones: the head was wanted.
+    pub fn tells_spoofs(&self) -> bool {
+        self.spoof.is_some()
+    }
+
     /// Where the models really run, whatever was asked for.
     pub fn provider(&self) -> Device {
         self.device()
@@ -297,10 +309,12 @@ impl Models {
     fn nets(&mut self) -> impl Iterator<Item = &mut Net> {
         let heads = [&mut self.speaker, &mut self.spoof, &mut self.sound];
         let probes = self.probes.iter_mut().map(|(net, _)| net);
+        let views = self.views.iter_mut().filter_map(Views::net);
         [&mut self.vad, &mut self.encoder]
             .into_iter()
             .chain(heads.into_iter().flatten())
             .chain(probes)
+            .chain(views)
     }
 }
 

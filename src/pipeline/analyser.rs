@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::audio::{Level, SAMPLE_RATE};
 use crate::config;
-use crate::dsp::{HOP, SpectralView, WINDOW, frames};
+use crate::dsp::{HOP, WINDOW, frames};
 use crate::model::{
     Device, Execution, Hidden, Memory, ModelError, Models, Moment, Pack, Runtime, Stretch, Tally,
     Wanted,
@@ -19,7 +19,6 @@ use crate::task::sound::Sounds;
 use crate::task::speech::{Speech, newest_utterance};
 
 pub use recordings::{Heads, Heard};
-pub(super) use voices::spectral_views;
 
 use voices::on_grid;
 
@@ -35,8 +34,6 @@ const SILENCE_DBFS: f64 = -75.0;
 /// One set of sessions and the scratch space around them, owned by one thread.
 pub struct Analyser {
     models: Models,
-    /// One for each thread that may make spectral views at once; none where detection is off.
-    pub(super) spectral: Vec<SpectralView>,
     pub(super) speech_threshold: f32,
     /// Least share of speech, 0 to 1.
     min_speech: f64,
@@ -106,7 +103,6 @@ impl Analyser {
         let models = Models::open_wanted(runtime, pack, execution, wanted)?;
         Ok(Self {
             models,
-            spectral: wanted.spoof.then(SpectralView::new).into_iter().collect(),
             speech_threshold: pack.speech_threshold(),
             min_speech: window.min_speech,
             min_utterance: ((min_s * f64::from(SAMPLE_RATE)) as usize / ENCODER_HOP).max(1),
@@ -115,14 +111,6 @@ impl Analyser {
             follows_turns: false,
             meter: None,
         })
-    }
-
-    /// The same with this many threads for the features of a batch: a GPU would wait for one.
-    pub fn threads(mut self, threads: usize) -> Self {
-        if !self.spectral.is_empty() {
-            self.spectral.resize_with(threads.max(1), SpectralView::new);
-        }
-        self
     }
 
     /// The same for batches of so many windows: those that are smaller are filled up.
@@ -160,11 +148,6 @@ impl Analyser {
 
     pub(super) fn models(&mut self) -> &mut Models {
         &mut self.models
-    }
-
-    /// Whether real and forged voices are told apart.
-    pub(super) fn detects(&self) -> bool {
-        !self.spectral.is_empty()
     }
 
     /// Scores one window of a stream of which `memory` keeps what was heard before; `sound`: also what else is heard in it,

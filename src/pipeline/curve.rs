@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use crate::audio::{SAMPLE_RATE, Signal};
-use crate::dsp::{HOP, SpectralView, WINDOW, fbank};
+use crate::dsp::{HOP, WINDOW, fbank};
 use crate::model::{Hidden, ModelError};
 use crate::task::speech::utterances;
 use crate::task::timeline::Glance;
 
-use super::analyser::{Analyser, ENCODER_HOP, frame_s, spectral_views};
+use super::analyser::{Analyser, ENCODER_HOP, frame_s};
 
 /// Stretches that are encoded at once, in frames of 20 ms: 10 s; windows belong to the one in which they begin.
 const BLOCK: usize = 500;
@@ -51,9 +51,6 @@ impl Analyser {
     /// What the spoof head says along a recording, 16 kHz mono, of its speech alone; hidden states are made once. Empty without
     /// speech, or with less than 0.6 s of audio.
     pub fn curve(&mut self, signal: &Signal, shape: Shape) -> Result<Vec<Glance>, ModelError> {
-        if self.spectral.is_empty() {
-            self.spectral.push(SpectralView::new());
-        }
         let speech = self.speech_along(signal)?;
         let frames = speech.len();
         let spoken = utterances(&speech, self.speech_threshold, PAUSE);
@@ -90,12 +87,10 @@ impl Analyser {
                 .iter()
                 .map(|w| hidden.span(inside(w.start)..inside(w.end)))
                 .collect();
-            let pieces: Vec<&[f32]> = windows
+            let pieces = windows
                 .iter()
-                .map(|w| &signal.samples[samples(w, signal.len())])
-                .collect();
-            let views = spectral_views(&mut self.spectral, &pieces);
-            let asked: Vec<_> = spans.iter().zip(views.iter().map(|v| v.view())).collect();
+                .map(|w| &signal.samples[samples(w, signal.len())]);
+            let asked: Vec<_> = spans.iter().zip(pieces).collect();
             for (opinion, window) in self
                 .models()
                 .short_opinions(&asked)

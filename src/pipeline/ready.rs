@@ -61,13 +61,8 @@ impl Ready {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = workers(config, device, cores);
         let batching = batching(config, device, pack.precision(), workers);
-        let threads = match device.is_gpu() {
-            true => (cores / workers).max(1),
-            // Each core has a worker.
-            false => 1,
-        };
         let of_streams = |analyser: Analyser| {
-            let mut analyser = analyser.threads(threads).following_turns();
+            let mut analyser = analyser.following_turns();
             if device.is_gpu() {
                 analyser = analyser.filled_up(batching.most);
             }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::audio::{SAMPLE_RATE, Signal, WIDE_RATE};
 use crate::config;
-use crate::dsp::{HOP, SpectralView, WINDOW, fbank};
+use crate::dsp::{HOP, WINDOW, fbank};
 use crate::model::{ModelError, Stretch};
 
 use super::analyser::Analyser;
@@ -63,7 +63,6 @@ fn run(analyser: &mut Analyser, length: usize, is_wide: bool) -> Result<(), Mode
         fbank: frames.view(),
     };
     let utterances = analyser.utterances_s(frames.nrows() / 2);
-    let is_guarded = analyser.detects();
     let models = analyser.models();
     models.speech(frames.view())?;
     let hidden = models.hear(stretch)?;
@@ -76,11 +75,9 @@ fn run(analyser: &mut Analyser, length: usize, is_wide: bool) -> Result<(), Mode
         if models.knows_voices() {
             models.embed(&span)?;
         }
-        if is_guarded {
+        if models.tells_spoofs() {
             let samples = (span_s * f64::from(SAMPLE_RATE)).round() as usize + WINDOW - HOP;
-            let spoken = &signal.samples[..samples.min(length)];
-            let view = SpectralView::new().compute(spoken);
-            models.genuine(&span, view.view())?;
+            models.genuine(&span, &signal.samples[..samples.min(length)])?;
         }
     }
     Ok(())

@@ -1,4 +1,8 @@
-"""The same features in PyTorch, float32 and batched, for training. `python -m models.recipes.common.test_features` compares."""
+"""The same features in PyTorch, float32 and batched, for training. `python -m models.recipes.common.test_features` compares.
+
+They become a graph, too, with which a GPU makes them (spectral_graph.py). ONNX knows no complex numbers and has its Fourier transform on few devices, so there
+spectra are pairs of real tensors, and come out of a matrix product.
+"""
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -8,6 +12,31 @@ from . import features as ref
 _T = {}
 
 
+class Pair:
+    """Complex numbers, as far as they are needed here, in two real tensors."""
+
+    def __init__(self, real, imag):
+        self.real, self.imag = real, imag
+
+    def __mul__(self, other):
+        return Pair(self.real * other.real - self.imag * other.imag, self.real * other.imag + self.imag * other.real)
+
+    def __pow__(self, two):
+        return self * self
+
+    def __truediv__(self, real):
+        return Pair(self.real / real, self.imag / real)
+
+    def __getitem__(self, at):
+        return Pair(self.real[at], self.imag[at])
+
+    def conj(self):
+        return Pair(self.real, -self.imag)
+
+    def abs(self):
+        return (self.real.square() + self.imag.square()).sqrt()
+
+
 def _const(name, make, device="cpu"):
     key = name, str(device)
     if key not in _T:
@@ -15,9 +44,32 @@ def _const(name, make, device="cpu"):
     return _T[key]
 
 
+def _frames(x, length, hop):
+    """[B, N, …] -> [B, T, length, …]."""
+    if not torch.onnx.is_in_onnx_export():
+        return x.unfold(1, length, hop).movedim(-1, 2)
+    # Blocks of a hop beside those that follow: an index to gather by would be made by the host at each run.
+    count, blocks = (x.shape[1] - length) // hop + 1, -(-length // hop)
+    x = torch.cat([x, x[:, :hop]], 1)[:, : (count + blocks - 1) * hop].unflatten(1, (-1, hop))
+    return torch.cat([x[:, i : i + count] for i in range(blocks)], 2)[:, :, :length]
+
+
+def _rfft(x, n):
+    """[…, length] -> […, n / 2 + 1], complex."""
+    if not torch.onnx.is_in_onnx_export():
+        return torch.fft.rfft(x, n)
+    turns = lambda: 2 * np.pi * (np.arange(x.shape[-1])[:, None] * np.arange(n // 2 + 1) % n) / n
+    return Pair(x @ _const(f"cos{n}", lambda: np.cos(turns()), x.device), x @ _const(f"sin{n}", lambda: -np.sin(turns()), x.device))
+
+
+def _count(x):
+    """Frames of a clip that has one at least."""
+    return (x.shape[1] - ref.WINDOW) // ref.HOP + 1
+
+
 def stft(x):
     """[B, N] -> [B, T, 257], complex."""
-    return torch.fft.rfft(x.unfold(1, ref.WINDOW, ref.HOP) * _const("hann", ref.hann, x.device), ref.N_FFT)
+    return _rfft(_frames(x, ref.WINDOW, ref.HOP) * _const("hann", ref.hann, x.device), ref.N_FFT)
 
 
 def power(x):
@@ -41,58 +93,44 @@ def _cepstra(p, count, scale, low, high):
     return _log(p @ w) @ _const(f"dct{count}", lambda: ref.dct_matrix(count).T, p.device)
 
 
-def _halve(x):
-    def make():
-        j = np.arange(-15, 16)
-        h = 0.5 * np.sinc(j / 2) * (0.54 + 0.46 * np.cos(np.pi * j / 15))
-        return (h / h.sum())[None, None]
-
-    return F.conv1d(x[:, None], _const("halve", make, x.device), stride=2, padding=15)[:, 0]
+def _halving():
+    j = np.arange(-15, 16)
+    h = 0.5 * np.sinc(j / 2) * (0.54 + 0.46 * np.cos(np.pi * j / 15))
+    return (h / h.sum())[None, None]
 
 
-def _kernel_matrix(octave):
-    """Real and imaginary kernels of one octave aligned on their centres: ([span, 24], samples left of the centre)."""
+def _kernels(octave):
+    """Real and imaginary kernels of one octave aligned on their centres: ([24, 1, span], samples left of the centre)."""
     ks = ref.cq_kernels()[octave]
     left = max(len(k) // 2 for k in ks)
-    right = max(len(k) - len(k) // 2 for k in ks)
-    m = np.zeros((left + right, 24))
+    m = np.zeros((24, 1, left + max(len(k) - len(k) // 2 for k in ks)))
     for i, k in enumerate(ks):
         a = left - len(k) // 2
-        m[a : a + len(k), i], m[a : a + len(k), 12 + i] = k.real, k.imag
+        m[i, 0, a : a + len(k)], m[12 + i, 0, a : a + len(k)] = k.real, k.imag
     return m, left
 
 
-_K = {}
-
-
 def cq_power(x):
-    t = ref.frames_of(x.shape[1])
-    out = x.new_zeros(x.shape[0], t, 96)
+    t, out, x = _count(x), [], x[:, None]
     for octave in range(8):
-        key = octave, str(x.device)
-        if key not in _K:
-            m, left = _kernel_matrix(octave)
-            _K[key] = torch.tensor(m, dtype=torch.float32, device=x.device), left
-        kernel, left = _K[key]
+        m, left = _kernels(octave)
+        kernel = _const(f"octave{octave}", lambda: m, x.device)
         shift = max(octave - 1, 0)
         if octave > 1:
-            x = _halve(x)
-        c = 160 * torch.arange(t, device=x.device) + 200
-        if shift:
-            c = (c + 2 ** (shift - 1)) >> shift
-        pad = F.pad(x, (left, kernel.shape[0] + 8))
-        seg = pad.unfold(1, kernel.shape[0], 1)[:, c]
-        y = (seg @ kernel).square()
-        lo = 84 - 12 * octave
-        out[:, :, lo : lo + 12] = y[..., :12] + y[..., 12:]
-    return out
+            x = F.conv1d(x, _const("halve", _halving, x.device), stride=2, padding=15)
+        # The middle of frame t is sample (160 t + 200) / 2^shift, rounded: of the lowest octave every other one lies five samples after that before it.
+        each = 2 if shift == 6 else 1
+        middles = [(160 * i + 200 + (2**shift >> 1)) >> shift for i in range(each)]
+        padded = F.pad(x, (left, m.shape[2] + 8))
+        y = [F.conv1d(padded[:, :, c:], kernel, stride=160 * each >> shift).square()[:, :, : (t + each - 1) // each] for c in middles]
+        y = torch.stack(y, 3).flatten(2)[:, :, :t]
+        out.insert(0, y[:, :12] + y[:, 12:])
+    return torch.cat(out, 1).transpose(1, 2)
 
 
 def delta(c):
-    t = torch.arange(c.shape[1], device=c.device)
-    hi, lo = c.shape[1] - 1, 0
-    d = sum(n * (c[:, (t + n).clamp_max(hi)] - c[:, (t - n).clamp_min(lo)]) for n in (1, 2))
-    return d / 10
+    c = torch.cat([c[:, :1], c[:, :1], c, c[:, -1:], c[:, -1:]], 1)
+    return (c[:, 3:-1] - c[:, 1:-3] + 2 * (c[:, 4:] - c[:, :-4])) / 10
 
 
 def fine(x):
@@ -113,14 +151,14 @@ def fine(x):
 def synchrony(x):
     """[B, N] -> [B, T, 178]."""
     hann = _const("short", lambda: 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(ref.SHORT) / ref.SHORT), x.device)
-    s = torch.fft.rfft((x / x.abs().amax(1).clamp_min(1e-9)[:, None]).unfold(1, ref.SHORT, ref.STEP) * hann, ref.SHORT_FFT)[..., 1:].abs().square()
+    s = _rfft(_frames(x / x.abs().amax(1).clamp_min(1e-9)[:, None], ref.SHORT, ref.STEP) * hann, ref.SHORT_FFT)[..., 1:].abs().square()
     log = (s.reshape(*s.shape[:2], ref.SHORT_BANDS, -1).sum(3) + 1e-7).log()
-    d = log.unfold(1, ref.SLOTS, ref.HOP // ref.STEP)[:, : ref.frames_of(x.shape[1])].transpose(2, 3)
+    d = _frames(log, ref.SLOTS, ref.HOP // ref.STEP)[:, : _count(x)]
     d = d - d.mean(2, keepdim=True)
     v = d.square().mean(2)
     corr = lambda a, b: (a * b).mean(2) / (a.square().mean(2) * b.square().mean(2) + 1e-6).sqrt()
     out = [corr(d[..., g:], d[..., :-g]) for g in ref.GAPS]
-    out += [v.sqrt(), (d**3).mean(2) / (v + 1e-3) ** 1.5, d.diff(dim=2).abs().mean(2)]
+    out += [v.sqrt(), (d**3).mean(2) / (v + 1e-3) ** 1.5, (d[:, :, 1:] - d[:, :, :-1]).abs().mean(2)]
     for g in ref.LATE_GAPS:
         out += [corr(d[:, :, 1:, :-g], d[:, :, :-1, g:]), corr(d[:, :, :-1, :-g], d[:, :, 1:, g:])]
     return torch.cat(out, 2)

@@ -2,7 +2,7 @@
 
 use crate::audio::{SAMPLE_RATE, Signal};
 use crate::config;
-use crate::dsp::{SpectralView, fbank};
+use crate::dsp::fbank;
 use crate::model::{Hidden, Memory, ModelError, Moment, Stretch};
 use crate::pipeline::memory::StreamMemory;
 use crate::pipeline::segmenter::{Segmenter, Window};
@@ -100,11 +100,7 @@ impl Analyser {
             heard.embedding = Some(self.models.embed(hidden)?);
         }
         if heads.spoof {
-            if self.spectral.is_empty() {
-                self.spectral.push(SpectralView::new());
-            }
-            let view = self.spectral[0].compute(samples);
-            heard.genuine = Some(self.models.genuine(hidden, view.view())?);
+            heard.genuine = Some(self.models.genuine(hidden, samples)?);
         }
         if heads.sound {
             heard.sounds = Some(self.models.sounds(hidden)?);

@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, s};
+use ndarray::s;
 
-use crate::dsp::SpectralView;
 use crate::model::Hidden;
 use crate::pipeline::memory::StreamMemory;
 use crate::pipeline::segmenter::Window;
@@ -94,12 +93,8 @@ impl Analyser {
                 self.newest(&mut voices, memories);
             }
         }
-        if !self.spectral.is_empty() {
-            let views = spectral_views(&mut self.spectral, &spoken);
-            let windows: Vec<_> = spans
-                .iter()
-                .zip(views.iter().map(|view| view.view()))
-                .collect();
+        if self.models.tells_spoofs() {
+            let windows: Vec<_> = spans.iter().zip(spoken).collect();
             let answers = self.models.opinions(&windows);
             for (work, answer) in voices.iter_mut().zip(answers) {
                 work.keep(answer, |work, opinion| {
@@ -184,35 +179,6 @@ pub(super) fn on_grid(utterance: Range<usize>, lengths: &[usize]) -> Range<usize
 
 fn utterance_of<'a>(work: &'a mut Work) -> Option<&'a mut Utterance> {
     work.scores.as_mut().ok()?.utterance.as_mut()
-}
-
-/// The spectral view of each piece, on as many threads as there are `makers`.
-pub(in crate::pipeline) fn spectral_views(
-    makers: &mut [SpectralView],
-    pieces: &[&[f32]],
-) -> Vec<Array2<f32>> {
-    let each = pieces.len().div_ceil(makers.len().max(1)).max(1);
-    if each == pieces.len() {
-        let maker = &mut makers[0];
-        return pieces.iter().map(|piece| maker.compute(piece)).collect();
-    }
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = makers
-            .iter_mut()
-            .zip(pieces.chunks(each))
-            .map(|(maker, pieces)| {
-                let make = move || -> Vec<Array2<f32>> {
-                    pieces.iter().map(|piece| maker.compute(piece)).collect()
-                };
-                scope.spawn(make)
-            })
-            .collect();
-        let views = threads.into_iter().map(|thread| match thread.join() {
-            Ok(views) => views,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        views.flatten().collect()
-    })
 }
 
 #[cfg(test)]

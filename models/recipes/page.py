@@ -61,8 +61,9 @@ def files(r):
     ms = dig(r, "evaluation", "milliseconds_per_3s_window") or {}
     what = {"encoder": f"fbank → {nets.LAYERS + 1} hidden states of {nets.DIM}", "speaker": "L-TDNN → 192", "spoof": "hidden + spectral → score",
             "vad": "fbank → speech", "sound": "hidden → classes"}
+    weights = lambda n: r[n]["parameters"] + (dig(r, n, "short", "parameters") or 0)
     return table(("file", "what", "parameters", "MB", "parity with PyTorch", "ms for 3 s, one thread"),
-                 [(f"`{n}.onnx`", what[n], f"{r[n]['parameters']:,}", r[n].get("megabytes", "–"), f"{r[n]['parity']:.0e}", ms.get(n, "–")) for n in what if n in r])
+                 [(f"`{n}.onnx`", what[n], f"{weights(n):,}", r[n].get("megabytes", "–"), f"{r[n]['parity']:.0e}", ms.get(n, "–")) for n in what if n in r])
 
 
 def speaker(e):

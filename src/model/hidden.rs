@@ -93,23 +93,6 @@ impl Hidden {
         (0..windows).map(window).collect()
     }
 
-    /// A copy of all but the first vectors.
-    pub(super) fn without_first(&self, vectors: usize) -> Result<Self, ModelError> {
-        let left = self.view()?.slice_move(s![.., vectors.., ..]);
-        let (layers, vectors, dim) = left.dim();
-        let shape = [1, layers, vectors, dim];
-        let mut values = Vec::with_capacity(left.len());
-        for layer in left.outer_iter() {
-            values.extend_from_slice(layer.to_slice().unwrap_or_default());
-        }
-        Ok(Self {
-            states: Arc::new(States::of_host(values, shape)?),
-            item: 0,
-            vectors: 0..vectors,
-            ..*self
-        })
-    }
-
     /// `[layers, vectors, dim]`, the vectors in the order of time (those of a patched encoder: all of one frame after another);
     /// layer 0 is what enters the first layer. States that lie on a GPU are fetched, once.
     ///

@@ -10,6 +10,7 @@ use super::hidden::{Hidden, States};
 use super::input::Stretch;
 use super::manifest::Going;
 use super::net::{Given, Net};
+use super::pack::Part;
 use super::sessions::{Models, Scratch};
 use crate::dsp::{HOP, MELS};
 
@@ -34,9 +35,15 @@ struct Past {
     run: u64,
     /// The sample that hidden frame 0 begins with.
     origin: u64,
-    /// Which frame the first of `hidden` is.
+    /// Which frame the first that is remembered is.
     first: usize,
-    hidden: Hidden,
+    /// `[layers, frames, dim]` of what is remembered.
+    shape: [usize; 3],
+    /// All of the last window, until the stream goes on.
+    hidden: Option<Hidden>,
+    /// Then what the next one has use for. It stays where it is from window to window: what comes and goes with each would leave
+    /// holes around it.
+    rest: Vec<f32>,
     /// `[layers, tail, dim]`, of the last whole group.
     tails: Vec<f32>,
 }
@@ -82,7 +89,7 @@ impl Past {
             return None;
         }
         let start = usize::try_from(later / FRAME).ok()?;
-        let kept = (self.first + self.hidden.frames()) / going.group * going.group;
+        let kept = (self.first + self.shape[1]) / going.group * going.group;
         let common = kept.checked_sub(start)?;
         let back = common.min(going.left) / going.group * going.group;
         let end = start + frames;
@@ -93,6 +100,46 @@ impl Past {
             end,
             back,
         })
+    }
+
+    fn view(&self) -> Result<ArrayView3<'_, f32>, ModelError> {
+        match &self.hidden {
+            Some(hidden) => hidden.view(),
+            None => {
+                let view = ArrayView3::from_shape(self.shape, &self.rest);
+                view.map_err(|e| ModelError::Run {
+                    part: Part::Encoder,
+                    reason: e.to_string(),
+                })
+            }
+        }
+    }
+
+    /// Forgets so many of the first frames.
+    fn forget(&mut self, over: usize) -> Result<(), ModelError> {
+        let [layers, frames, dim] = self.shape;
+        let left = frames - over;
+        match self.hidden.take() {
+            Some(hidden) => {
+                self.rest.clear();
+                self.rest.reserve_exact(layers * left * dim);
+                for layer in hidden.view()?.outer_iter() {
+                    let rows = layer.slice_move(s![over.., ..]);
+                    self.rest
+                        .extend_from_slice(rows.to_slice().unwrap_or_default());
+                }
+            }
+            None => {
+                for layer in 0..layers {
+                    let rows = (layer * frames + over) * dim..(layer + 1) * frames * dim;
+                    self.rest.copy_within(rows, layer * left * dim);
+                }
+                self.rest.truncate(layers * left * dim);
+            }
+        }
+        self.shape = [layers, left, dim];
+        self.first += over;
+        Ok(())
     }
 }
 
@@ -137,7 +184,7 @@ impl Models {
                     (Some(past), Some(plan)) => {
                         let old = plan.start - past.first..plan.kept - past.first;
                         let from = 2 * (plan.kept - plan.back - plan.start);
-                        let known = past.hidden.view()?.slice_move(s![.., old, ..]);
+                        let known = past.view()?.slice_move(s![.., old, ..]);
                         Next {
                             plan,
                             run: moment.run,
@@ -160,20 +207,23 @@ impl Models {
         let (net, tally) = (&mut self.encoder, &mut self.tally);
         let (runs, counted) = (&mut tally.runs, &mut tally.windows);
         let scratch = &mut self.scratch;
-        let mut run = |group: &[&Next]| -> Result<Vec<Past>, ModelError> {
+        let mut run = |group: &[&Next]| -> Result<Vec<(Past, Hidden)>, ModelError> {
             let found = together(net, &going, states, group, scratch)?;
             *runs += 1;
             *counted += group.len() as u64;
             let past = |(next, (states, tails)): (&&Next, (States, Vec<f32>))| {
                 // One each, since a stream holds its own until the next window.
                 let hidden = Hidden::of_batch(states, 1, tokens, rate).pop()?;
-                Some(Past {
+                let past = Past {
                     run: next.run,
                     origin: next.plan.origin,
                     first: next.plan.start,
-                    hidden,
+                    shape: hidden.shape(),
+                    hidden: Some(hidden.clone()),
+                    rest: Vec::new(),
                     tails,
-                })
+                };
+                Some((past, hidden))
             };
             Ok(group.iter().zip(found).filter_map(past).collect())
         };
@@ -184,9 +234,9 @@ impl Models {
             Ok(pieces?.into_iter().flatten().collect())
         });
         let mut answers = Vec::with_capacity(heard.len());
-        for (heard, &(.., stream)) in heard.into_iter().zip(windows) {
-            answers.push(heard.map(|past| {
-                let hidden = past.hidden.clone();
+        for ((heard, &(.., stream)), old) in heard.into_iter().zip(windows).zip(pasts) {
+            answers.push(heard.map(|(mut past, hidden)| {
+                past.rest = old.map(|old| old.rest).unwrap_or_default();
                 if let Some(memory) = memories.get_mut(stream) {
                     memory.0 = Some(past);
                 }
@@ -265,15 +315,9 @@ impl Memory {
         let later = moment.first_sample.saturating_sub(past.origin) / FRAME;
         let over = usize::try_from(later).unwrap_or(usize::MAX);
         let over = over.saturating_sub(past.first);
-        if past.run != moment.run || over >= past.hidden.frames() {
+        let is_over = past.run != moment.run || over >= past.shape[1];
+        if is_over || (over > 0 && past.forget(over).is_err()) {
             self.0 = None;
-        } else if over > 0 {
-            self.0 = past.hidden.without_first(over).ok().map(|hidden| Past {
-                first: past.first + over,
-                hidden,
-                tails: std::mem::take(&mut past.tails),
-                ..*past
-            });
         }
     }
 }

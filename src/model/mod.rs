@@ -54,5 +54,5 @@ pub use onnx::check_onnx;
 pub use pack::{Accuracy, Pack, Part};
 pub use place::{Device, Execution};
 pub use runtime::Runtime;
-pub use sessions::{Models, Wanted};
+pub use sessions::{GPU_LEAST, Models, Wanted};
 pub use trust::{Origin, SIGNATURE, Trust, make_keys, sign};

@@ -16,7 +16,7 @@ use crate::config::Precision;
 use crate::dsp::{MELS, SPECTRAL_DIM};
 
 /// Windows that run together at least on a GPU, where eight cost about as much as one.
-const GPU_LEAST: usize = 8;
+pub const GPU_LEAST: usize = 8;
 
 /// Values on their way into a session, in memory that is kept: a megabyte or two, a run.
 #[derive(Default)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, Precision, Verb};
-use crate::model::{Device, Execution, Pack, Part, Runtime, Wanted};
+use crate::model::{Device, Execution, GPU_LEAST, Pack, Part, Runtime, Wanted};
 use crate::publish::control::Controls;
 use crate::store::SpeakerStore;
 
@@ -15,9 +15,8 @@ use super::roll::Roll;
 use super::standing::Standing;
 use super::{PipelineError, judge_of, warm_up};
 
-/// Windows that run together on a GPU unless the configuration says otherwise, at least and at most: eight cost about as much as
-/// one.
-const GPU_BATCH: (usize, usize) = (8, 32);
+/// Windows that run together at most on a GPU unless the configuration says otherwise.
+const GPU_MOST: usize = 32;
 /// On a CPU, of what waits anyway: a quarter of an encoder's time there is reading its weights, once a run.
 pub const CPU_BATCH: usize = 4;
 /// Workers on a GPU: one makes features while the other's batch runs.
@@ -163,10 +162,7 @@ fn workers(config: &Config, device: Device, cores: usize) -> usize {
 fn batching(config: &Config, device: Device, precision: Precision, workers: usize) -> Batching {
     let wait = Duration::from_millis(config.models.batch_wait_ms);
     let (most, wait) = match (config.models.batch, device.is_gpu()) {
-        (0, true) => {
-            let (least, most) = GPU_BATCH;
-            (config.streams.len().clamp(least, most), wait)
-        }
+        (0, true) => (config.streams.len().clamp(GPU_LEAST, GPU_MOST), wait),
         (0, false) => (CPU_BATCH, Duration::ZERO),
         (asked, _) => (asked, wait),
     };

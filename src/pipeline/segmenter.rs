@@ -91,12 +91,14 @@ impl Segmenter {
     /// A segmenter at sample 0.
     pub fn new(window: &config::Window) -> Self {
         let (length, hop) = in_samples(window);
+        // The most that is there before a window is cut, or they would grow to the double.
+        let most = length + hop;
         Self {
             length,
             hop,
             fbank: Fbank::new(),
-            signal: Vec::with_capacity(2 * length).into(),
-            frames: Vec::new(),
+            signal: Vec::with_capacity(most).into(),
+            frames: Vec::with_capacity(most.div_ceil(HOP) * MELS),
             is_wide: false,
             waiting: Vec::new(),
             first_sample: 0,

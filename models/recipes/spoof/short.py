@@ -2,8 +2,9 @@
 
 A sentence that is synthetic within a real recording is seldom longer than a few seconds, and the head was trained on windows of 3 s that are one or the
 other throughout. Beside its score, `SHARE` of which counts, stands a fifth opinion: small heads on statistics over the window (mean and deviation of
-cepstra and of what the listener hears, those of fine structure and of synchrony), trained on such windows, out of recordings like those that are to be
-judged (partial.py) of train voices and train systems.
+what the listener hears, those of fine structure and of synchrony, the deviation of cepstra), trained on such windows, out of recordings like those that are
+to be judged (partial.py) of train voices and train systems. Cepstra are normalised over the window: their mean is 0 but for rounding, and their deviation short of
+1 where there is little of them. Statistics of low SSL layers brought the dev EER of systems from 32 to 25 %, and six times the false alarms on test.
 
     python -m models.recipes.spoof.partial --corpus DIR --splits train,dev
     python -m models.recipes.spoof.short [--pack models/default] [--work DIR]     # needs the release build: it says where people speak
@@ -56,9 +57,8 @@ def sources(m):
     return [split.output[0], HEARD, statistics(fine), statistics(synchrony)]
 
 
-def frame_statistics(x):
-    mean = x.mean(1)
-    return np.concatenate([mean, np.sqrt(np.square(x - mean[:, None]).mean(1) + 1e-6)], 1)
+def deviation(x):
+    return np.sqrt(np.square(x - x.mean(1, keepdims=True)).mean(1) + 1e-6)
 
 
 def windows(rows):
@@ -85,7 +85,7 @@ class Listener:
         view = view[:, : view.shape[1] // 2 * 2]
         hidden = np.zeros((1, nets.LAYERS + 1, view.shape[1] // 2, nets.DIM), np.float32)  # nothing that is asked for reads it
         cepstra, heard, fine, synchrony = self.session.run(self.names, {"hidden": hidden, "spectral": view})
-        return np.concatenate([fine, synchrony, frame_statistics(cepstra), frame_statistics(heard)], 1)[0]
+        return np.concatenate([fine, synchrony, deviation(cepstra), heard.mean(1), deviation(heard)], 1)[0]
 
     def __call__(self, recording):
         name, rows = recording
@@ -156,14 +156,13 @@ def expose(path, state):
                  "last_bias": bias, "share": np.float32(SHARE), "small": np.float32(1e-6), "centres": value("centres"), "axis": np.array([1], np.int64)}
     c = lambda n: f"short.{n}"
     node = lambda kind, inputs, out, **more: helper.make_node(kind, inputs, [out], name=f"/{out}", **more)
-    nodes, stats = [], []
+    nodes = []
     for i, source in enumerate(names[:2]):
-        o = lambda n: f"short.{i}.{n}"
+        o = lambda n: c(f"{i}.{n}")
         nodes += [node("ReduceMean", [source], o("means"), axes=[1], keepdims=1), node("Sub", [source, o("means")], o("apart")), node("Mul", [o("apart"), o("apart")], o("squares")),
-                  node("ReduceMean", [o("squares")], o("variance"), axes=[1], keepdims=0), node("Add", [o("variance"), c("small")], o("more")), node("Sqrt", [o("more")], o("deviation")),
-                  node("Squeeze", [o("means"), c("axis")], o("mean"))]
-        stats += [o("mean"), o("deviation")]
-    nodes += [node("Concat", [*names[2:], *stats], c("all"), axis=1), node("Sub", [c("all"), c("mean")], c("moved")), node("Div", [c("moved"), c("deviation")], c("scaled")),
+                  node("ReduceMean", [o("squares")], o("variance"), axes=[1], keepdims=0), node("Add", [o("variance"), c("small")], o("more")), node("Sqrt", [o("more")], o("deviation"))]
+    nodes += [node("Squeeze", [c("1.means"), c("axis")], c("heard")), node("Concat", [*names[2:], c("0.deviation"), c("heard"), c("1.deviation")], c("all"), axis=1),
+              node("Sub", [c("all"), c("mean")], c("moved")), node("Div", [c("moved"), c("deviation")], c("scaled")),
               node("Clip", [c("scaled"), c("low"), c("high")], c("cut")), node("Gemm", [c("cut"), c("wide"), c("wide_bias")], c("hidden")), node("Relu", [c("hidden")], c("active")),
               node("Gemm", [c("active"), c("last"), c("last_bias")], c("opinion")), node("Mul", ["parts", c("share")], c("shares")),
               node("Concat", [c("shares"), c("opinion")], c("raw"), axis=1), node("Sub", [c("raw"), c("centres")], "short_parts"),
@@ -173,7 +172,8 @@ def expose(path, state):
     m.graph.output.extend([helper.make_tensor_value_info("short", TensorProto.FLOAT, ["batch"]), helper.make_tensor_value_info("short_parts", TensorProto.FLOAT, ["batch", len(NAMES)])])
     onnx.save(m, path)
     check(path)
-    return {"parts": NAMES, "known_answer": known_answer(session(path), "short", "short_parts"), **state["told"]}
+    parameters = sum(v.numel() for n, v in state.items() if n.startswith("heads."))
+    return {"parts": NAMES, "parameters": parameters, "known_answer": known_answer(session(path), "short", "short_parts"), **state["told"]}
 
 
 def main():
@@ -206,6 +206,8 @@ def main():
     path = Path(a.pack) / "spoof.onnx"
     told = expose(path, state)
     report["spoof"].update(fingerprint(path), known_answer=known_answer(session(path)), short=told)
+    # timeline.py calibrates with the program, which opens no pack that says nothing of it.
+    report["calibration"].setdefault("spoof_short", {"seconds": SECONDS, "slope": 1.0, "offset": 0.0})
     manifest.write(report, Path(a.pack), manifest.version(a.pack))
     print(json.dumps(told))
 

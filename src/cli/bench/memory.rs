@@ -17,7 +17,7 @@ use super::super::{Failure, Output};
 use super::{Bench, against, machine};
 
 /// How many streams more.
-const FURTHER: usize = 24;
+const FURTHER: usize = 32;
 /// Seconds after which every stream holds its windows and what waits for analysis has settled.
 const SETTLED_S: f64 = 8.0;
 /// The bar, MB (10⁶ bytes) a stream.
@@ -48,8 +48,7 @@ pub fn measure(bench: &Bench, output: &Output) -> Result<Memory, Failure> {
         0 => CPU_BATCH,
         batch => batch,
     };
-    // Twice as many as fit: of windows that come at once workers take what is there already.
-    let few = 2 * workers * together;
+    let few = workers * together;
     let many = few + FURTHER;
     let seconds = bench.args.seconds.max(SETTLED_S);
     let audio = decode(&bench.args.audio, bench.args.analysis.channel)?;

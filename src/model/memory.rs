@@ -321,3 +321,51 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two layers, six frames, three values; value = its place.
+    fn past() -> Past {
+        let values = (0..36).map(|i| i as f32).collect();
+        let states = States::of_host(values, [1, 2, 6, 3]).expect("states");
+        let hidden = Hidden::of_batch(states, 1, 1, 50.0).pop().expect("one");
+        Past {
+            run: 0,
+            origin: 0,
+            first: 0,
+            shape: hidden.shape(),
+            hidden: Some(hidden),
+            rest: Vec::new(),
+            tails: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn frames_are_forgotten_at_once_as_bit_by_bit() {
+        let whole = past();
+        let expected = whole.view().expect("a view").slice_move(s![.., 5.., ..]);
+        for pieces in [&[5][..], &[2, 3], &[1, 1, 3]] {
+            let mut past = past();
+            for piece in pieces {
+                past.forget(*piece).expect("forgotten");
+            }
+            assert_eq!(past.view().expect("a view"), expected, "{pieces:?}");
+            assert_eq!((past.first, past.shape), (5, [2, 1, 3]));
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_silent_for_long_is_forgotten() {
+        let at = |run, frame: u64| Moment {
+            run,
+            first_sample: frame * FRAME,
+        };
+        for (moment, is_left) in [(at(0, 5), true), (at(0, 6), false), (at(1, 5), false)] {
+            let mut memory = Memory(Some(past()));
+            memory.forget_before(moment);
+            assert_eq!(memory.0.is_some(), is_left, "{moment:?}");
+        }
+    }
+}

@@ -206,7 +206,7 @@ fn one_library_a_process() {
 }
 
 #[test]
-#[ignore = "the other tests run it in a child process"]
+#[ignore = "run by the_executables_folders_and_the_system_are_searched and others, in a process of its own"]
 fn child_loads_a_library() {
     match Runtime::load(None) {
         Ok(runtime) => println!("LOADED {}", runtime.path().display()),

@@ -177,16 +177,10 @@ pub(super) fn host<'a>(shape: &'a [usize], data: &'a [f32]) -> ort::Result<Tenso
 
 #[cfg(test)]
 mod tests {
-    use super::super::place::Device;
     use super::*;
 
     fn cutter() -> Cutter {
-        let place = Place {
-            device: Device::Cpu,
-            id: 0,
-            engine_cache: None,
-            half: false,
-        };
+        let place = Place::host();
         let runtime = Runtime::load(None).expect("the library that `make test` fetches");
         Cutter::open(runtime, &place).expect("our own graphs")
     }

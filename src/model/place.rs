@@ -106,6 +106,17 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The CPU, where tests run what a GPU would.
+    #[cfg(test)]
+    pub fn host() -> Self {
+        Self {
+            device: Device::Cpu,
+            id: 0,
+            engine_cache: None,
+            half: false,
+        }
+    }
+
     /// The same GPU without TensorRT. It compiles an engine for a range of shapes; the heads, which read spans of any
     /// length, and the little graphs would have it compile again and again.
     pub fn without_engines(&self) -> Self {

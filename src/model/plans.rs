@@ -79,7 +79,7 @@ impl Plans {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Device, Pack};
+    use super::super::Pack;
     use super::*;
 
     fn plans(has_again: bool) -> Plans {
@@ -87,12 +87,7 @@ mod tests {
         let pack = Pack::load(folder.as_ref()).expect("the tiny pack");
         let runtime = Runtime::load(None).expect("the library that `make test` fetches");
         let (part, bytes) = (Part::Vad, pack.read(Part::Vad).expect("a model"));
-        let place = Place {
-            device: Device::Cpu,
-            id: 0,
-            engine_cache: None,
-            half: false,
-        };
+        let place = Place::host();
         let session = commit(runtime, &bytes, &place, part).expect("a session");
         let again = Again {
             runtime,

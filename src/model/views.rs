@@ -139,17 +139,11 @@ fn apart(found: &[f32], expected: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::place::Device;
     use super::*;
 
     /// As a GPU makes them, here.
     fn device() -> Views {
-        let place = Place {
-            device: Device::Cpu,
-            id: 0,
-            engine_cache: None,
-            half: false,
-        };
+        let place = Place::host();
         let runtime = Runtime::load(None).expect("the library that `make test` fetches");
         Views::on_device(runtime, &place).expect("our own graph")
     }

@@ -10,7 +10,6 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use crate::audio::{SAMPLE_RATE, decode};
-
 use crate::pipeline::CPU_BATCH;
 
 use super::super::{Failure, Output};

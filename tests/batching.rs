@@ -44,8 +44,8 @@ fn hearing() -> Copy {
 fn together_windows_get_what_they_get_alone() {
     let folder = hearing();
     let pack = folder.load().expect("a pack that hears");
-    // The second time filled up, as on a GPU.
-    for filled in [1, 8] {
+    // Filled up, as on a GPU: to 8, and to 32, which is enough for a few where many may run together.
+    for filled in [1, 8, 40] {
         let mut models = open(&pack).expect("models").filled_up(filled);
         let mut alone = open(&pack).expect("models");
         let lengths = [48_000, 16_000, 48_000, 48_000, 47_840, 16_000, 48_000];
@@ -238,6 +238,13 @@ fn every_shape_is_met_before_the_first_stream() {
     assert_eq!(tally.runs, warm.lengths.len() as u64);
     assert_eq!(tally.retried, 0);
     assert!(!warm.took.is_zero());
+
+    // Wide batches are shapes of their own.
+    let mut wide = analyser.filled_up(40);
+    let warm = warm_up(&mut wide, &config, pack.is_wide()).expect("warm");
+    let tally = wide.tally();
+    assert_eq!(tally.runs, 3 * warm.lengths.len() as u64);
+    assert_eq!(tally.windows, (1 + 1 + 33) * warm.lengths.len() as u64);
 }
 
 #[test]

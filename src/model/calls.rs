@@ -3,7 +3,7 @@
 
 use ndarray::{ArrayView2, CowArray, Ix2, s};
 
-use super::batch::{batched, only};
+use super::batch::{Sizes, batched, only};
 use super::cut::Cutter;
 use super::error::ModelError;
 use super::hidden::{Hidden, States};
@@ -44,9 +44,9 @@ impl Models {
             Ok((fbank.nrows(), fbank))
         });
         let prepared = prepared.collect();
-        let (net, filled, scratch) = (&mut self.vad, self.filled, &mut self.scratch.windows);
+        let (net, sizes, scratch) = (&mut self.vad, self.sizes, &mut self.scratch.windows);
         let answers = batched(prepared, &mut self.tally.retried, |group| {
-            let (rows, size) = (group[0].nrows(), group.len().next_multiple_of(filled));
+            let (rows, size) = (group[0].nrows(), sizes.of(group.len()));
             let data = stacked(group.iter().map(|f| contiguous(f)), size, scratch);
             let input = Given::Host(&[size, rows, MELS], data);
             net.run(&[input], &[size, rows / 2], |speech| {
@@ -93,13 +93,13 @@ impl Models {
         prepared: Answers<((usize, usize), CowArray<f32, Ix2>)>,
     ) -> Answers<Hidden> {
         let input = self.front_end.input();
-        let (layers, dim, filled) = (self.layers, self.dim, self.filled);
+        let (layers, dim, sizes) = (self.layers, self.dim, self.sizes);
         let (net, cutter, place) = (&mut self.encoder, &mut self.cutter, &self.place);
         let scratch = &mut self.scratch.windows;
         let (runs, windows) = (&mut self.tally.runs, &mut self.tally.windows);
         batched(prepared, &mut self.tally.retried, |group| {
             let (rows, columns) = group[0].dim();
-            let size = group.len().next_multiple_of(filled);
+            let size = sizes.of(group.len());
             let shape = [size, rows, columns];
             let shape = match input.columns() {
                 Some(_) => &shape[..],
@@ -130,7 +130,7 @@ impl Models {
         let Some(net) = &mut self.speaker else {
             return all(hidden.len(), || ModelError::Absent { part });
         };
-        let head = (net, &mut self.cutter, self.filled);
+        let head = (net, &mut self.cutter, self.sizes);
         let found = ask(head, prepared, &mut self.tally.retried, self.embedding_dim);
         let unit = |embedding: Vec<f32>| {
             let norm = embedding.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -189,9 +189,9 @@ impl Models {
         };
         let (cutter, (score, kinds)) = (&mut self.cutter, reading);
         let (parts, short, scratch) = (self.parts, self.short, &mut self.scratch.windows);
-        let filled = self.filled;
+        let sizes = self.sizes;
         let mut run = |group: &[&(&Hidden, &[f32])]| {
-            let size = group.len().next_multiple_of(filled);
+            let size = sizes.of(group.len());
             let spans: Vec<&Hidden> = group.iter().map(|(hidden, _)| *hidden).collect();
             let pieces: Vec<&[f32]> = group.iter().map(|(_, samples)| *samples).collect();
             let cut = cutter.cut(&spans, size)?;
@@ -215,7 +215,7 @@ impl Models {
         };
         batched(prepared, &mut self.tally.retried, |group| {
             // On a CPU each by itself: together they would be no faster, and take 30 MB more each.
-            let answers: Result<Vec<_>, _> = group.chunks(filled).map(&mut run).collect();
+            let answers: Result<Vec<_>, _> = group.chunks(sizes.most()).map(&mut run).collect();
             Ok(answers?.concat())
         })
     }
@@ -233,7 +233,7 @@ impl Models {
         let Some(net) = &mut self.sound else {
             return all(hidden.len(), || ModelError::NotOpen { part });
         };
-        let head = (net, &mut self.cutter, self.filled);
+        let head = (net, &mut self.cutter, self.sizes);
         let found = ask(head, prepared, &mut self.tally.retried, self.classes);
         let found = found.into_iter();
         found.map(|f| probabilities(part, f?)).collect()
@@ -250,7 +250,7 @@ impl Models {
         for at in 0..self.probes.len() {
             let prepared = self.prepared(Part::Probe, hidden);
             let (net, labels) = &mut self.probes[at];
-            let head = (net, &mut self.cutter, self.filled);
+            let head = (net, &mut self.cutter, self.sizes);
             let found = ask(head, prepared, &mut self.tally.retried, *labels);
             for (answer, found) in answers.iter_mut().zip(found) {
                 match (answer.as_mut(), found) {
@@ -328,13 +328,13 @@ pub(super) fn opinion_shapes(size: usize, parts: usize, short: usize) -> Vec<Vec
 
 /// A head that reads nothing but hidden states, and says `width` values of each window.
 fn ask(
-    (net, cutter, filled): (&mut Net, &mut Cutter, usize),
+    (net, cutter, sizes): (&mut Net, &mut Cutter, Sizes),
     prepared: Answers<((usize, usize), Hidden)>,
     retried: &mut u64,
     width: usize,
 ) -> Answers<Vec<f32>> {
     batched(prepared, retried, |group| {
-        let size = group.len().next_multiple_of(filled);
+        let size = sizes.of(group.len());
         let cut = cutter.cut(group, size)?;
         net.run(&[Given::Tensor(cut.tensor())], &[size, width], |values| {
             rows_of(values, width, group.len())

@@ -1,7 +1,7 @@
 //! The models of a pack as one engine worker owns them: opened against the contract where they are to run, and proven on
 //! their known answers. What they are asked is in `calls`.
 
-use super::batch::Tally;
+use super::batch::{Sizes, Tally};
 use super::cut::Cutter;
 use super::error::ModelError;
 use super::input::FrontEnd;
@@ -67,8 +67,8 @@ pub struct Models {
     pub(super) dim: usize,
     pub(super) embedding_dim: usize,
     pub(super) tally: Tally,
-    /// A multiple of so many windows runs together.
-    pub(super) filled: usize,
+    /// How many windows run together.
+    pub(super) sizes: Sizes,
     /// Where their values are put behind each other.
     pub(super) scratch: Scratch,
     /// What was asked for and does not work here, with the reason.
@@ -244,7 +244,7 @@ impl Models {
             dim,
             embedding_dim: pack.embedding_dim(),
             tally: Tally::default(),
-            filled: if place.device.is_gpu() { GPU_LEAST } else { 1 },
+            sizes: Sizes::up_to(if place.device.is_gpu() { GPU_LEAST } else { 1 }),
             scratch: Scratch::default(),
             refused: Vec::new(),
             place,
@@ -294,11 +294,17 @@ impl Models {
         self.tally
     }
 
-    /// The same with batches that are filled up to a multiple of so many windows by running the last one again, so that few
-    /// shapes are met, for each of which a GPU plans: eight unless told otherwise. On a CPU, which fills none up, it would only cost.
+    /// The same with batches of at most so many windows, eight unless told otherwise. They are filled up by running the last one again,
+    /// up to this or, where that is more than they need, up to 32: so few shapes are met, for each of which a GPU plans. On a CPU it
+    /// would only cost.
     pub fn filled_up(mut self, windows: usize) -> Self {
-        self.filled = windows.max(1);
+        self.sizes = Sizes::up_to(windows);
         self
+    }
+
+    /// Numbers of windows that are each filled up to another batch, all that there are.
+    pub fn batches(&self) -> Vec<usize> {
+        self.sizes.begin()
     }
 
     /// All shapes that matter were met: no more sessions are opened for others.

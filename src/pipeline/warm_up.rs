@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::audio::{SAMPLE_RATE, Signal, WIDE_RATE};
 use crate::config;
 use crate::dsp::{HOP, WINDOW, fbank};
-use crate::model::{ModelError, Stretch};
+use crate::model::{Hidden, ModelError, Stretch};
 
 use super::analyser::Analyser;
 use super::segmenter::in_samples;
@@ -24,8 +24,8 @@ pub struct Warm {
     pub took: Duration,
 }
 
-/// Runs the models on noise in every shape: the windows of a stream grow hop by hop to their full length, and utterances in
-/// them come in few lengths. However many windows wait, their batch is filled up.
+/// Runs the models on noise in every shape: the windows of a stream grow hop by hop to their full length, utterances in
+/// them come in few lengths, and batches in one or two sizes.
 pub fn warm_up(
     analyser: &mut Analyser,
     window: &config::Window,
@@ -33,8 +33,11 @@ pub fn warm_up(
 ) -> Result<Warm, ModelError> {
     let began = Instant::now();
     let lengths = lengths(window);
+    let batches = analyser.models().batches();
     for &length in &lengths {
-        run(analyser, length, is_wide)?;
+        for &windows in &batches {
+            run(analyser, length, windows, is_wide)?;
+        }
     }
     analyser.models().settle();
     Ok(Warm {
@@ -54,7 +57,13 @@ fn lengths(window: &config::Window) -> Vec<usize> {
     shortest.chain([&full]).chain(others).copied().collect()
 }
 
-fn run(analyser: &mut Analyser, length: usize, is_wide: bool) -> Result<(), ModelError> {
+/// So many windows of one length at once.
+fn run(
+    analyser: &mut Analyser,
+    length: usize,
+    windows: usize,
+    is_wide: bool,
+) -> Result<(), ModelError> {
     let signal = noise(length, is_wide);
     let frames = fbank(&signal.samples);
     let stretch = Stretch {
@@ -64,23 +73,31 @@ fn run(analyser: &mut Analyser, length: usize, is_wide: bool) -> Result<(), Mode
     };
     let utterances = analyser.utterances_s(frames.nrows() / 2);
     let models = analyser.models();
-    models.speech(frames.view())?;
-    let hidden = models.hear(stretch)?;
+    all_of(models.speech_all(&vec![frames.view(); windows]))?;
+    let hidden = all_of(models.hear_all(&vec![stretch; windows]))?;
+    let whole: Vec<&Hidden> = hidden.iter().collect();
     if models.hears_sounds() {
-        models.sounds(&hidden)?;
+        all_of(models.sounds_all(&whole))?;
     }
-    models.probe(&hidden)?;
+    all_of(models.probe_all(&whole))?;
     for span_s in utterances {
-        let span = hidden.span(0.0..span_s);
+        let spans: Vec<Hidden> = hidden.iter().map(|h| h.span(0.0..span_s)).collect();
         if models.knows_voices() {
-            models.embed(&span)?;
+            all_of(models.embed_all(&spans.iter().collect::<Vec<_>>()))?;
         }
         if models.tells_spoofs() {
             let samples = (span_s * f64::from(SAMPLE_RATE)).round() as usize + WINDOW - HOP;
-            models.genuine(&span, &signal.samples[..samples.min(length)])?;
+            let samples = &signal.samples[..samples.min(length)];
+            let voices: Vec<_> = spans.iter().map(|span| (span, samples)).collect();
+            all_of(models.genuine_all(&voices))?;
         }
     }
     Ok(())
+}
+
+/// What all were told, or the first error.
+fn all_of<R>(answers: Vec<Result<R, ModelError>>) -> Result<Vec<R>, ModelError> {
+    answers.into_iter().collect()
 }
 
 /// Noise from a counter: any audio does that is not silent.

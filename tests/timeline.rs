@@ -123,6 +123,31 @@ fn a_recording_that_is_real_on_the_whole_is_not_accepted_with_a_synthetic_senten
 }
 
 #[test]
+fn utterances_too_short_for_a_window_are_judged_by_their_pieces() {
+    let place = place();
+    let pause = silence(1.0, RATE);
+    for (name, from, exit) in [("real.wav", 1.2, 0), ("fake.wav", 34.8, 1)] {
+        let words = [(from, from + 1.0), (from + 1.0, from + 2.0)].map(|part| scene(&[part]));
+        write_wav(&place.path(name), RATE, &words.join(&pause[..]));
+        let arguments = ["--json", "detect", name, "--window", "3"];
+        let record = place.run(&arguments).expect(exit).json();
+        assert_eq!(record["windows"].as_array().unwrap().len(), 0, "{record}");
+        let speech_s = record["speech_s"].as_f64().unwrap();
+        assert!((1.2..=2.5).contains(&speech_s), "{record}");
+        let number = |value: &Value| value.as_f64().unwrap();
+        let curve = record["curve"].as_array().unwrap();
+        let pieces = curve.iter().map(|p| {
+            (
+                number(&p["end_s"]) - number(&p["start_s"]),
+                number(&p["llr"]),
+            )
+        });
+        let mean = pieces.map(|(seconds, llr)| seconds * llr).sum::<f64>() / speech_s;
+        assert!((number(&record["llr"]) - mean).abs() < 1e-6, "{record}");
+    }
+}
+
+#[test]
 fn what_holds_no_speech_is_told() {
     let place = place();
     let music = scene(&[(46.0, 54.0)]);

@@ -19,6 +19,9 @@ use super::{Analysis, Failure, Outcome, Output, neighbours, verdict};
 mod canvas;
 mod picture;
 
+/// Seconds of speech that are judged, if only by short windows.
+const LEAST_S: f64 = 0.6;
+
 /// Arguments of `detect`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -73,9 +76,15 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         })
         .collect();
     let evidence = Evidence::of([scores.as_slice()]);
-    let overall = verdict::spoof(&bench, &evidence).with_context(|| {
+    let found = Found::of(&mut bench, &signal, &policy)?;
+    let whole = verdict::spoof(&bench, &evidence).map(|part| (part, evidence.speech_s));
+    let (overall, speech_s) = whole.or_else(|| found.mean(&policy)).with_context(|| {
+        let there = match found.speech_s() {
+            0.0 => "none".to_owned(),
+            seconds => format!("{seconds:.1} s"),
+        };
         format!(
-            "{}: expected speech, found none; only voices can be judged",
+            "{}: expected at least {LEAST_S} s of speech, found {there}; only voices can be judged",
             args.file.display()
         )
     })?;
@@ -85,7 +94,6 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
             .and_then(|h| h.spoof(&bench)),
         false => None,
     };
-    let found = Found::of(&mut bench, &signal, &policy)?;
     let verdict = neighbours::held(overall.verdict, &[hold.as_ref()]);
     let overall = verdict::Part {
         verdict: found.held(verdict),
@@ -98,7 +106,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     if output.is_json() {
         let part = |(start, end, part): &(f64, f64, verdict::Part)| json!({ "start_s": start, "end_s": end, "llr": part.llr, "verdict": part.verdict });
         output.record(&json!({
-            "verdict": overall.verdict, "llr": overall.llr, "speech_s": evidence.speech_s, "neighbours": hold,
+            "verdict": overall.verdict, "llr": overall.llr, "speech_s": speech_s, "neighbours": hold,
             "windows": windows.iter().map(part).collect::<Vec<_>>(),
             "segments": found.segments.iter().map(|s| described(s, names)).collect::<Vec<_>>(),
             "curve": found.curve.iter().map(|(start, end, llr)| json!({ "start_s": start, "end_s": end, "llr": llr })).collect::<Vec<_>>(),
@@ -108,7 +116,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
             "{}  voice {} ({:.1} s of speech){}\n",
             verdict::word(overall.verdict),
             overall.voice(),
-            evidence.speech_s,
+            speech_s,
             hold.as_ref()
                 .map_or(String::new(), |h| neighbours::words("voice", h))
         ))?;
@@ -138,6 +146,23 @@ impl Found {
             segments,
             curve: curve.collect(),
         })
+    }
+
+    /// Seconds of all pieces.
+    fn speech_s(&self) -> f64 {
+        self.curve.iter().map(|(start, end, _)| end - start).sum()
+    }
+
+    /// What all pieces come to, and how many seconds they are, for a recording without an utterance that is long enough for a window; `None` with
+    /// hardly any speech.
+    fn mean(&self, policy: &Policy) -> Option<(verdict::Part, f64)> {
+        let speech_s = self.speech_s();
+        let said = self
+            .curve
+            .iter()
+            .map(|(start, end, llr)| (end - start) * llr);
+        let mean = said.sum::<f64>() / speech_s;
+        (speech_s >= LEAST_S).then(|| (verdict::Part::new(mean, policy), speech_s))
     }
 
     /// A recording in which a part is synthetic is not genuine, whatever its mean.

@@ -81,7 +81,7 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     let (overall, speech_s) = whole.or_else(|| found.mean(&policy)).with_context(|| {
         let there = match found.speech_s() {
             0.0 => "none".to_owned(),
-            seconds => format!("{seconds:.1} s"),
+            seconds => format!("{seconds:.2} s"),
         };
         format!(
             "{}: expected at least {LEAST_S} s of speech, found {there}; only voices can be judged",

@@ -34,10 +34,8 @@ pub fn warm_up(
     let began = Instant::now();
     let lengths = lengths(window);
     let batches = analyser.models().batches();
-    for &length in &lengths {
-        for &windows in &batches {
-            run(analyser, length, windows, is_wide)?;
-        }
+    for (length, windows) in shapes(&lengths, &batches) {
+        run(analyser, length, windows, is_wide)?;
     }
     analyser.models().settle();
     Ok(Warm {
@@ -46,8 +44,7 @@ pub fn warm_up(
     })
 }
 
-/// The extremes first: TensorRT widens an engine to all that lies between the shapes that it has seen, and compiles it
-/// again each time.
+/// The extremes first, the shortest and the full length.
 fn lengths(window: &config::Window) -> Vec<usize> {
     let (full, hop) = in_samples(window);
     let growing = (1..).map(|n| n * hop).take_while(|length| *length < full);
@@ -55,6 +52,21 @@ fn lengths(window: &config::Window) -> Vec<usize> {
     let shortest = growing.iter().take(1);
     let others = growing.iter().skip(1).rev();
     shortest.chain([&full]).chain(others).copied().collect()
+}
+
+/// Each length in each size of batch. The least of both and the greatest of both come first: TensorRT widens an engine to all that
+/// lies between the shapes that it has seen, and compiles it again each time.
+fn shapes(lengths: &[usize], batches: &[usize]) -> Vec<(usize, usize)> {
+    let pair = |(length, windows): (&usize, &usize)| (*length, *windows);
+    let mut shapes: Vec<_> = lengths.iter().zip(batches).map(pair).collect();
+    for &length in lengths {
+        for &windows in batches {
+            if !shapes.contains(&(length, windows)) {
+                shapes.push((length, windows));
+            }
+        }
+    }
+    shapes
 }
 
 /// So many windows of one length at once.
@@ -116,6 +128,17 @@ fn noise(length: usize, is_wide: bool) -> Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_extremes_of_both_come_first_and_every_shape_once() {
+        let all = shapes(&[1, 3, 2], &[1, 33]);
+        assert_eq!(all[..2], [(1, 1), (3, 33)]);
+        let mut others = all[2..].to_vec();
+        others.sort_unstable();
+        assert_eq!(others, [(1, 33), (2, 1), (2, 33), (3, 1)]);
+        assert_eq!(shapes(&[1, 3, 2], &[1]), [(1, 1), (3, 1), (2, 1)]);
+        assert_eq!(shapes(&[3], &[1, 33]), [(3, 1), (3, 33)]);
+    }
 
     #[test]
     fn the_extremes_come_first_and_every_length_once() {

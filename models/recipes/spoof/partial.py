@@ -123,6 +123,11 @@ def voices(c, pack, rows):
     return {r["path"]: pack.embed([np.resize(trimmed(c.audio(r)), max(RATE * 3, min(r["length"], 6 * RATE)))])[0] for r in rows}
 
 
+def voice(pack, x):
+    """The embedding of up to 6 s of a clip; a short one is repeated to 3 s."""
+    return pack.embed([np.resize(x, max(RATE * 3, min(len(x), 6 * RATE)))])[0]
+
+
 def between_clips(c, pack, split, rng):
     """(system, pieces with the synthetic one, pieces with a real one instead, which piece it is) for each clip of a system that a real voice fits."""
     real = [r for r in c.select(split, "bonafide", 1.0)]
@@ -131,7 +136,7 @@ def between_clips(c, pack, split, rng):
         rows = [r for r in c.select(split, "spoof", SENTENCE[0]) if r["group"] == system]
         for row in [rows[i] for i in sorted(rng.permutation(len(rows))[: PER_SYSTEM.get(split, 6)])]:
             fake = trimmed(c.audio(row))
-            own = pack.embed([np.resize(fake, max(RATE * 3, min(len(fake), 6 * RATE)))])[0]
+            own = voice(pack, fake)
             same = [r for r in real if r["group"] != "librispeech" and alike(c.audio(r), c.audio(row))]
             near = sorted((r for r in real if r not in same and float(own @ told[r["path"]]) > SAME_VOICE), key=lambda r: -float(own @ told[r["path"]]))[:6]
             if len(near) < 2:

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import torch
 
+from . import features as ref
 from . import torch_features
 from .signal import test_signal
 
@@ -19,8 +20,9 @@ AT = Path(__file__).parents[3] / "src/model/spectral.onnx"
 
 class Views(torch.nn.Module):
     def forward(self, audio):
-        view = torch_features.spectral(audio)
-        return view[:, : view.shape[1] // 2 * 2]
+        # What an odd last frame is made of is cut off the audio, which is a tenth of the view.
+        frames = (audio.shape[1] - ref.WINDOW) // ref.HOP + 1
+        return torch_features.spectral(audio[:, : (frames // 2 * 2 - 1) * ref.HOP + ref.WINDOW])
 
 
 def main():

@@ -18,23 +18,18 @@ class Pair:
     def __init__(self, real, imag):
         self.real, self.imag = real, imag
 
-    def __mul__(self, other):
-        return Pair(self.real * other.real - self.imag * other.imag, self.real * other.imag + self.imag * other.real)
-
-    def __pow__(self, two):
-        return self * self
-
     def __truediv__(self, real):
         return Pair(self.real / real, self.imag / real)
 
     def __getitem__(self, at):
         return Pair(self.real[at], self.imag[at])
 
-    def conj(self):
-        return Pair(self.real, -self.imag)
 
-    def abs(self):
-        return (self.real.square() + self.imag.square()).sqrt()
+def _turn(a, b):
+    """a conj(b): by how much the phase of a is ahead."""
+    if not isinstance(a, Pair):
+        return a * b.conj()
+    return Pair(a.real * b.real + a.imag * b.imag, a.imag * b.real - a.real * b.imag)
 
 
 def _const(name, make, device="cpu"):
@@ -45,21 +40,27 @@ def _const(name, make, device="cpu"):
 
 
 def _frames(x, length, hop):
-    """[B, N, …] -> [B, T, length, …]."""
+    """[B, N, …] -> [B, T, length, …]; in a graph as many blocks of a hop as hold `length`."""
     if not torch.onnx.is_in_onnx_export():
         return x.unfold(1, length, hop).movedim(-1, 2)
     # Blocks of a hop beside those that follow: an index to gather by would be made by the host at each run.
     count, blocks = (x.shape[1] - length) // hop + 1, -(-length // hop)
     x = torch.cat([x, x[:, :hop]], 1)[:, : (count + blocks - 1) * hop].unflatten(1, (-1, hop))
-    return torch.cat([x[:, i : i + count] for i in range(blocks)], 2)[:, :, :length]
+    return torch.cat([x[:, i : i + count] for i in range(blocks)], 2)
 
 
-def _rfft(x, n):
-    """[…, length] -> […, n / 2 + 1], complex."""
+def _rfft(x, window, n):
+    """Frames [..., length] under a window -> [..., n / 2 + 1], complex. What lies behind the window counts for nothing."""
     if not torch.onnx.is_in_onnx_export():
-        return torch.fft.rfft(x, n)
+        return torch.fft.rfft(x * _const(window.__name__, window, x.device), n)
     turns = lambda: 2 * np.pi * (np.arange(x.shape[-1])[:, None] * np.arange(n // 2 + 1) % n) / n
-    return Pair(x @ _const(f"cos{n}", lambda: np.cos(turns()), x.device), x @ _const(f"sin{n}", lambda: -np.sin(turns()), x.device))
+    rows = lambda: np.pad(window(), (0, x.shape[-1] - len(window())))[:, None]
+    part = lambda name, of: x @ _const(f"{name}{n}", lambda: rows() * of(turns()), x.device)
+    return Pair(part("cos", np.cos), part("sin", lambda a: -np.sin(a)))
+
+
+def _square(s):
+    return s.real.square() + s.imag.square()
 
 
 def _count(x):
@@ -67,13 +68,18 @@ def _count(x):
     return (x.shape[1] - ref.WINDOW) // ref.HOP + 1
 
 
+def _loudest(x):
+    """[B, N] -> [B, 1, 1]."""
+    return x.abs().amax(1).clamp_min(1e-9)[:, None, None]
+
+
 def stft(x):
     """[B, N] -> [B, T, 257], complex."""
-    return _rfft(_frames(x, ref.WINDOW, ref.HOP) * _const("hann", ref.hann, x.device), ref.N_FFT)
+    return _rfft(_frames(x, ref.WINDOW, ref.HOP), ref.hann, ref.N_FFT)
 
 
 def power(x):
-    return stft(x).abs().square()
+    return _square(stft(x))
 
 
 def _log(e):
@@ -133,52 +139,85 @@ def delta(c):
     return (c[:, 3:-1] - c[:, 1:-3] + 2 * (c[:, 4:] - c[:, :-4])) / 10
 
 
+def _structure(s, p, loudest):
+    """Of spectra, their power and the loudest sample of each clip: the fine structure [B, T, 225] and the picture [B, T, 3 * 256].
+
+    Both are of levels and of turns of the phase from one bin, or frame, to the next, which are made once.
+    """
+    p = p / loudest.square()
+    l, u = (p + ref.FLOOR).log(), s / ((p.sqrt() + 1e-9) * loudest)
+    turn, step = _turn(u[..., 1:], u[..., :-1]), _turn(u[:, 1:], u[:, :-1])
+    rise, later = l[..., 1:] - l[..., :-1], l[:, 1:] - l[:, :-1]
+    bands = lambda k: k @ _const(f"fine{k.shape[2]}", lambda: ref.fine_bands(k.shape[2]).T, k.device)
+    mid = lambda v: torch.cat([v[:, :1], v, v[:, -1:]], 1)
+    kinds = [bands(rise.abs()), bands((rise[..., 1:] - rise[..., :-1]).abs()), bands(_turn(turn[..., 1:], turn[..., :-1]).real),
+             mid(bands(later[:, 1:].abs())), mid(bands((later[:, 1:] - later[:, :-1]).abs())), mid(bands(_turn(step[:, 1:], step[:, :-1]).real)),
+             mid(bands(_turn(turn[:, 1:-1], turn[:, :-2]).real))]
+    e = p.sum(2) + ref.FLOOR
+    fine = torch.cat(kinds + [(e / e.amax(1, keepdim=True)).log()[..., None]], 2)
+    return fine, torch.cat([l[..., 1:], turn.real, turn.imag], 2)
+
+
+def _structure_of(x):
+    s = stft(x)
+    return _structure(s, _square(s), _loudest(x))
+
+
 def fine(x):
     """[B, N] -> [B, T, 225]; at least three frames."""
-    s = stft(x) / x.abs().amax(1).clamp_min(1e-9)[:, None, None]
-    p = s.abs().square()
-    l, u = (p + ref.FLOOR).log(), s / (s.abs() + 1e-9)
-    turn = u[..., 1:] * u[..., :-1].conj()
-    mid = lambda v: torch.cat([v[:, :1], v, v[:, -1:]], 1)
-    kinds = [(l[..., 1:] - l[..., :-1]).abs(), (l[..., 2:] + l[..., :-2] - 2 * l[..., 1:-1]).abs(), (turn[..., 1:] * turn[..., :-1].conj()).real,
-             mid((l[:, 2:] - l[:, 1:-1]).abs()), mid((l[:, 2:] + l[:, :-2] - 2 * l[:, 1:-1]).abs()),
-             mid((u[:, 2:] * u[:, :-2] * u[:, 1:-1].conj() ** 2).real), mid((turn[:, 1:-1] * turn[:, :-2].conj()).real)]
-    e = p.sum(2) + ref.FLOOR
-    bands = lambda k: k @ _const(f"fine{k.shape[2]}", lambda: ref.fine_bands(k.shape[2]).T, k.device)
-    return torch.cat([bands(k) for k in kinds] + [(e / e.amax(1, keepdim=True)).log()[..., None]], 2)
-
-
-def synchrony(x):
-    """[B, N] -> [B, T, 178]."""
-    hann = _const("short", lambda: 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(ref.SHORT) / ref.SHORT), x.device)
-    s = _rfft(_frames(x / x.abs().amax(1).clamp_min(1e-9)[:, None], ref.SHORT, ref.STEP) * hann, ref.SHORT_FFT)[..., 1:].abs().square()
-    log = (s.reshape(*s.shape[:2], ref.SHORT_BANDS, -1).sum(3) + 1e-7).log()
-    d = _frames(log, ref.SLOTS, ref.HOP // ref.STEP)[:, : _count(x)]
-    d = d - d.mean(2, keepdim=True)
-    v = d.square().mean(2)
-    corr = lambda a, b: (a * b).mean(2) / (a.square().mean(2) * b.square().mean(2) + 1e-6).sqrt()
-    out = [corr(d[..., g:], d[..., :-g]) for g in ref.GAPS]
-    out += [v.sqrt(), (d**3).mean(2) / (v + 1e-3) ** 1.5, (d[:, :, 1:] - d[:, :, :-1]).abs().mean(2)]
-    for g in ref.LATE_GAPS:
-        out += [corr(d[:, :, 1:, :-g], d[:, :, :-1, g:]), corr(d[:, :, :-1, :-g], d[:, :, 1:, g:])]
-    return torch.cat(out, 2)
+    return _structure_of(x)[0]
 
 
 def picture(x):
     """[B, N] -> [B, T, 3 * 256]: log power of bins 1 to 256, then the turn of the phase from the bin below (cosine, sine)."""
-    s = stft(x) / x.abs().amax(1).clamp_min(1e-9)[:, None, None]
-    u = s / (s.abs() + 1e-9)
-    turn = u[..., 1:] * u[..., :-1].conj()
-    return torch.cat([(s.abs().square()[..., 1:] + ref.FLOOR).log(), turn.real, turn.imag], 2)
+    return _structure_of(x)[1]
+
+
+def short_hann():
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(ref.SHORT) / ref.SHORT)
+
+
+def _pairs(gaps):
+    """Places of the bands i and i + gap, for all gaps after each other."""
+    low = np.concatenate([np.arange(ref.SHORT_BANDS - g) for g in gaps])
+    return low, low + np.concatenate([np.full(ref.SHORT_BANDS - g, g) for g in gaps])
+
+
+def _pick(x, at):
+    return x.index_select(-1, torch.as_tensor(at, device=x.device))
+
+
+def synchrony(x):
+    """[B, N] -> [B, T, 178]. How all bands go with all others is one matrix product a frame."""
+    s = _square(_rfft(_frames(x / _loudest(x)[:, 0], ref.SHORT, ref.STEP), short_hann, ref.SHORT_FFT))
+    each = lambda: np.vstack([np.zeros(ref.SHORT_BANDS), np.repeat(np.eye(ref.SHORT_BANDS), ref.SHORT_FFT // 2 // ref.SHORT_BANDS, 0)])
+    log = (s @ _const("short bands", each, x.device) + 1e-7).log()
+    d = _frames(log, ref.SLOTS, ref.HOP // ref.STEP)[:, :, : ref.SLOTS]
+    d = d - d.mean(2, keepdim=True)
+    square, before, after = d.square(), d[:, :, :-1], d[:, :, 1:]
+    v, v_before, v_after = square.mean(2), square[:, :, :-1].mean(2), square[:, :, 1:].mean(2)
+
+    def corr(a, b, va, vb, i, j):
+        together = (a.transpose(2, 3) @ b).flatten(2) / a.shape[2]
+        return _pick(together, i * ref.SHORT_BANDS + j) / (_pick(va, i) * _pick(vb, j) + 1e-6).sqrt()
+
+    out = [corr(d, d, v, v, *_pairs(ref.GAPS)), v.sqrt(), (square * d).mean(2) / (v + 1e-3) ** 1.5, (after - before).abs().mean(2)]
+    for g in ref.LATE_GAPS:
+        low, high = _pairs([g])
+        out += [corr(after, before, v_after, v_before, low, high), corr(before, after, v_before, v_after, low, high)]
+    return torch.cat(out, 2)
 
 
 def spectral(x):
     """[B, N] -> [B, T, SPECTRAL_DIM]: cepstra normalised over the window, the fine structure, the synchrony of bands, the picture."""
-    p = power(x)
+    s = stft(x)
+    p = _square(s)
     cq = _log(cq_power(x)) @ _const("dct96", lambda: ref.dct_matrix(96).T, x.device)
     parts = []
     for c in (_cepstra(p, 64, "mel", ref.LOW, ref.HIGH), _cepstra(p, 70, "linear", 0.0, 8000.0), cq):
         d = delta(c)
         parts += [c, d, delta(d)]
-    s = torch.cat(parts, -1)
-    return torch.cat([(s - s.mean(1, keepdim=True)) / (s.std(1, keepdim=True, unbiased=False) + 1e-5), fine(x), synchrony(x), picture(x)], 2)
+    cepstra = torch.cat(parts, -1)
+    cepstra = (cepstra - cepstra.mean(1, keepdim=True)) / (cepstra.std(1, keepdim=True, unbiased=False) + 1e-5)
+    fine, picture = _structure(s, p, _loudest(x))
+    return torch.cat([cepstra, fine, synchrony(x), picture], 2)

@@ -86,6 +86,47 @@ fn together_windows_get_what_they_get_alone() {
 }
 
 #[test]
+fn workers_that_share_sessions_get_each_their_own() {
+    let pack = tiny();
+    let first = open(&pack).expect("models").filled_up(8);
+    let mut alone = open(&pack).expect("models");
+    let scores = |models: &mut Models, seeds: std::ops::Range<usize>| -> Vec<(Vec<f32>, f32)> {
+        let voices: Vec<Vec<f32>> = seeds.map(|seed| voice(seed, 32_000)).collect();
+        let frames: Vec<Array2<f32>> = voices.iter().map(|v| fbank(v)).collect();
+        let views: Vec<ArrayView2<f32>> = frames.iter().map(|f| f.view()).collect();
+        let hidden = models.encode_all(&views).into_iter();
+        let hidden: Vec<Hidden> = hidden.map(|h| h.expect("hidden states")).collect();
+        let samples = voices.iter().map(Vec::as_slice);
+        let genuine = models.genuine_all(&hidden.iter().zip(samples).collect::<Vec<_>>());
+        let embeddings = models.embed_all(&hidden.iter().collect::<Vec<_>>());
+        let both = embeddings.into_iter().zip(genuine);
+        both.map(|(e, g)| (e.unwrap(), g.unwrap())).collect()
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4)
+            .map(|worker| {
+                let mut models = first.beside();
+                scope.spawn(move || {
+                    let all = (0..5).flat_map(|_| scores(&mut models, 3 * worker..3 * worker + 3));
+                    let all: Vec<_> = all.collect();
+                    (all, models.tally().windows)
+                })
+            })
+            .collect();
+        for (worker, found) in workers.into_iter().enumerate() {
+            let (found, windows) = found.join().expect("no panic");
+            assert_eq!(windows, 15, "of its own");
+            let expected = scores(&mut alone, 3 * worker..3 * worker + 3);
+            for ((embedding, score), expected) in found.iter().zip(expected.iter().cycle()) {
+                assert!(close(embedding, &expected.0));
+                assert!((score - expected.1).abs() <= 1e-4);
+            }
+        }
+    });
+    assert_eq!(first.tally().windows, 0);
+}
+
+#[test]
 fn spans_of_a_batch_are_cut_out_of_it() {
     let mut models = open(&tiny()).expect("models");
     let voices: Vec<Vec<f32>> = (0..4).map(|i| voice(i, 48_000)).collect();
@@ -244,7 +285,7 @@ fn every_shape_is_met_before_the_first_stream() {
     let warm = warm_up(&mut wide, &config, pack.is_wide()).expect("warm");
     let tally = wide.tally();
     assert_eq!(tally.runs, 3 * warm.lengths.len() as u64);
-    assert_eq!(tally.windows, (1 + 1 + 33) * warm.lengths.len() as u64);
+    assert_eq!(tally.windows, (1 + 32 + 40) * warm.lengths.len() as u64);
 }
 
 #[test]

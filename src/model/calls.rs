@@ -44,7 +44,7 @@ impl Models {
             Ok((fbank.nrows(), fbank))
         });
         let prepared = prepared.collect();
-        let (net, sizes, scratch) = (&mut self.vad, self.sizes, &mut self.scratch.windows);
+        let (net, sizes, scratch) = (&self.vad, self.sizes, &mut self.scratch.windows);
         let answers = batched(prepared, &mut self.tally.retried, |group| {
             let (rows, size) = (group[0].nrows(), sizes.of(group.len()));
             let data = stacked(group.iter().map(|f| contiguous(f)), size, scratch);
@@ -94,7 +94,7 @@ impl Models {
     ) -> Answers<Hidden> {
         let input = self.front_end.input();
         let (layers, dim, sizes) = (self.layers, self.dim, self.sizes);
-        let (net, cutter, place) = (&mut self.encoder, &mut self.cutter, &self.place);
+        let (net, cutter, place) = (&self.encoder, &self.cutter, &self.place);
         let scratch = &mut self.scratch.windows;
         let (runs, windows) = (&mut self.tally.runs, &mut self.tally.windows);
         batched(prepared, &mut self.tally.retried, |group| {
@@ -127,10 +127,10 @@ impl Models {
     pub fn embed_all(&mut self, hidden: &[&Hidden]) -> Answers<Vec<f32>> {
         let part = Part::Speaker;
         let prepared = self.prepared(part, hidden);
-        let Some(net) = &mut self.speaker else {
+        let Some(net) = &self.speaker else {
             return all(hidden.len(), || ModelError::Absent { part });
         };
-        let head = (net, &mut self.cutter, self.sizes);
+        let head = (net, &self.cutter, self.utterances);
         let found = ask(head, prepared, &mut self.tally.retried, self.embedding_dim);
         let unit = |embedding: Vec<f32>| {
             let norm = embedding.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -184,12 +184,12 @@ impl Models {
             Ok(((batch, length, samples.len()), (*hidden, *samples)))
         });
         let prepared = prepared.collect();
-        let (Some(net), Some(views)) = (&mut self.spoof, &mut self.views) else {
+        let (Some(net), Some(views)) = (&self.spoof, &mut self.views) else {
             return all(windows.len(), || ModelError::NotOpen { part });
         };
-        let (cutter, (score, kinds)) = (&mut self.cutter, reading);
+        let (cutter, (score, kinds)) = (&self.cutter, reading);
         let (parts, short, scratch) = (self.parts, self.short, &mut self.scratch.windows);
-        let sizes = self.sizes;
+        let sizes = self.utterances;
         let mut run = |group: &[&(&Hidden, &[f32])]| {
             let size = sizes.of(group.len());
             let spans: Vec<&Hidden> = group.iter().map(|(hidden, _)| *hidden).collect();
@@ -230,10 +230,10 @@ impl Models {
     pub fn sounds_all(&mut self, hidden: &[&Hidden]) -> Answers<Vec<f32>> {
         let part = Part::Sound;
         let prepared = self.prepared(part, hidden);
-        let Some(net) = &mut self.sound else {
+        let Some(net) = &self.sound else {
             return all(hidden.len(), || ModelError::NotOpen { part });
         };
-        let head = (net, &mut self.cutter, self.sizes);
+        let head = (net, &self.cutter, self.sizes);
         let found = ask(head, prepared, &mut self.tally.retried, self.classes);
         let found = found.into_iter();
         found.map(|f| probabilities(part, f?)).collect()
@@ -249,8 +249,8 @@ impl Models {
         let mut answers: Answers<Vec<Vec<f32>>> = hidden.iter().map(|_| Ok(Vec::new())).collect();
         for at in 0..self.probes.len() {
             let prepared = self.prepared(Part::Probe, hidden);
-            let (net, labels) = &mut self.probes[at];
-            let head = (net, &mut self.cutter, self.sizes);
+            let (net, labels) = &self.probes[at];
+            let head = (net, &self.cutter, self.sizes);
             let found = ask(head, prepared, &mut self.tally.retried, *labels);
             for (answer, found) in answers.iter_mut().zip(found) {
                 match (answer.as_mut(), found) {
@@ -328,7 +328,7 @@ pub(super) fn opinion_shapes(size: usize, parts: usize, short: usize) -> Vec<Vec
 
 /// A head that reads nothing but hidden states, and says `width` values of each window.
 fn ask(
-    (net, cutter, sizes): (&mut Net, &mut Cutter, Sizes),
+    (net, cutter, sizes): (&Net, &Cutter, Sizes),
     prepared: Answers<((usize, usize), Hidden)>,
     retried: &mut u64,
     width: usize,

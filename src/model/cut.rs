@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use ndarray::s;
 use ort::memory::MemoryInfo;
-use ort::session::Session;
 use ort::value::{DynValue, Tensor, TensorRef, TensorValueType};
 
 use super::error::ModelError;
@@ -13,15 +12,17 @@ use super::hidden::{Hidden, States};
 use super::net::not_finite;
 use super::pack::Part;
 use super::place::Place;
+use super::plans::Shared;
 use super::runtime::{Runtime, chain};
 
 const CUT: &[u8] = include_bytes!("cut.onnx");
 const FINITE: &[u8] = include_bytes!("finite.onnx");
 
-/// The sessions of the two graphs, on the device of the heads.
+/// The sessions of the two graphs, on the device of the heads. A clone has the same ones.
+#[derive(Clone)]
 pub(super) struct Cutter {
-    cut: Session,
-    finite: Session,
+    cut: Shared,
+    finite: Shared,
     memory: MemoryInfo<'static>,
 }
 
@@ -52,15 +53,15 @@ impl Cutter {
             })
         };
         Ok(Self {
-            cut: open(CUT)?,
-            finite: open(FINITE)?,
+            cut: Shared::new(open(CUT)?),
+            finite: Shared::new(open(FINITE)?),
             memory: place.memory().map_err(|e| failed(&e))?,
         })
     }
 
     /// What heads read of spans of one batch and of one length, in their order; then the last span again, until there are
     /// `size`.
-    pub fn cut(&mut self, hidden: &[&Hidden], size: usize) -> Result<Cut, ModelError> {
+    pub fn cut(&self, hidden: &[&Hidden], size: usize) -> Result<Cut, ModelError> {
         let Some(first) = hidden.first() else {
             return Err(unfit("no hidden states"));
         };
@@ -86,27 +87,28 @@ impl Cutter {
     }
 
     /// Spans of one length, without the host's seeing them.
-    fn on_device(&mut self, states: &States, spans: &[&Hidden]) -> Result<Tensor<f32>, ModelError> {
+    fn on_device(&self, states: &States, spans: &[&Hidden]) -> Result<Tensor<f32>, ModelError> {
         let pick = |of: fn(&Hidden) -> usize| -> Vec<i64> {
             spans.iter().map(|span| of(span) as i64).collect()
         };
         let (item, start) = (pick(|h| h.item), pick(|h| h.vectors.start));
         let (windows, length) = (spans.len(), spans[0].vectors.len());
+        let mut session = self.cut.hold();
         let cut = || -> ort::Result<Tensor<f32>> {
-            let mut binding = self.cut.create_binding()?;
+            let mut binding = session.create_binding()?;
             binding.bind_input("hidden", &states.tensor)?;
             binding.bind_input("item", &Tensor::from_array(([windows], item))?)?;
             binding.bind_input("start", &Tensor::from_array(([windows], start))?)?;
             let scalar = Tensor::from_array(ndarray::arr0(length as i64))?;
             binding.bind_input("length", &scalar)?;
             binding.bind_output_to_device("cut", &self.memory)?;
-            take(self.cut.run_binding(&binding)?.remove("cut"))
+            take(session.run_binding(&binding)?.remove("cut"))
         };
         cut().map_err(|e| failed(&e))
     }
 
     /// Whether every value is a finite number, without fetching them where the host cannot see them.
-    pub fn check(&mut self, states: &States) -> Result<(), ModelError> {
+    pub fn check(&self, states: &States) -> Result<(), ModelError> {
         let found = match states.is_at_hand() {
             true => not_finite(states.values()?.as_slice().unwrap_or_default()),
             false => self.sums(states)?.into_iter().find(|zero| *zero != 0.0),
@@ -122,9 +124,10 @@ impl Cutter {
     }
 
     /// A zero for each window whose values are all finite, otherwise not a number.
-    fn sums(&mut self, states: &States) -> Result<Vec<f32>, ModelError> {
+    fn sums(&self, states: &States) -> Result<Vec<f32>, ModelError> {
+        let mut session = self.finite.hold();
         let mut run = || -> ort::Result<Vec<f32>> {
-            let outputs = self.finite.run(ort::inputs!["hidden" => &states.tensor])?;
+            let outputs = session.run(ort::inputs!["hidden" => &states.tensor])?;
             Ok(outputs[0].try_extract_tensor::<f32>()?.1.to_vec())
         };
         let zeros = run().map_err(|e| failed(&e))?;
@@ -234,9 +237,9 @@ mod tests {
 
     #[test]
     fn a_whole_batch_in_order_is_not_copied() {
-        let (mut cutter, hidden) = (cutter(), hidden(None));
+        let (cutter, hidden) = (cutter(), hidden(None));
         let all: Vec<&Hidden> = hidden.iter().collect();
-        let mut is_whole = |hidden: &[&Hidden], size| {
+        let is_whole = |hidden: &[&Hidden], size| {
             matches!(cutter.cut(hidden, size).expect("a cut"), Cut::Whole(_))
         };
         assert!(is_whole(&all, 3));
@@ -253,8 +256,8 @@ mod tests {
 
     #[test]
     fn values_that_are_not_finite_are_found_without_a_look_at_them() {
-        let mut cutter = cutter();
-        let mut broken_at = |broken| {
+        let cutter = cutter();
+        let broken_at = |broken| {
             let states = &hidden(broken)[0].states;
             assert_eq!(cutter.check(states).is_err(), broken.is_some());
             let sums = cutter.sums(states).expect("sums");

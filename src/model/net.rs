@@ -43,7 +43,8 @@ impl Given<'_> {
     }
 }
 
-/// A model's sessions and what they promised.
+/// A model's sessions and what they promised. A clone has the same sessions.
+#[derive(Clone)]
 pub(super) struct Net {
     part: Part,
     sessions: Plans,
@@ -97,7 +98,7 @@ impl Net {
     /// Runs on one tensor an input, in the contract's order, and hands the first output's values to `read`, after its shape
     /// was found to be `expected` and its values finite.
     pub fn run<R>(
-        &mut self,
+        &self,
         inputs: &[Given],
         expected: &[usize],
         read: impl FnOnce(&[f32]) -> R,
@@ -107,7 +108,7 @@ impl Net {
 
     /// The same with as many outputs as there are `expected` shapes. Optional inputs that are left out have their own values.
     pub fn run_for<R>(
-        &mut self,
+        &self,
         inputs: &[Given],
         expected: &[&[usize]],
         read: impl FnOnce(&[&[f32]]) -> R,
@@ -115,6 +116,7 @@ impl Net {
         let part = self.part;
         let failed = |e: ort::Error| failed(part, &e);
         let session = self.sessions.for_inputs(inputs)?;
+        let mut session = session.hold();
         let mut values: Vec<(&str, SessionInputValue)> = Vec::with_capacity(inputs.len());
         for (name, given) in self.inputs.iter().zip(inputs) {
             let value = match given {
@@ -147,7 +149,7 @@ impl Net {
     /// Runs on one tensor of values and leaves the output where `place` has its memory, after its shape was found to be
     /// `expected`. Its values were not looked at.
     pub fn run_on_device(
-        &mut self,
+        &self,
         shape: &[usize],
         values: Vec<f32>,
         expected: &[usize],
@@ -155,6 +157,7 @@ impl Net {
     ) -> Result<Tensor<f32>, ModelError> {
         let part = self.part;
         let session = self.sessions.for_inputs(&[Given::Host(shape, &values)])?;
+        let mut session = session.hold();
         let run = || -> ort::Result<Tensor<f32>> {
             let memory = place.memory()?;
             let mut binding = session.create_binding()?;
@@ -184,12 +187,12 @@ impl Net {
 /// What a model that was just opened is told once the shapes that it will run are known.
 impl Net {
     /// See [`Plans::forget`].
-    pub fn forget_shapes(&mut self) {
+    pub fn forget_shapes(&self) {
         self.sessions.forget();
     }
 
     /// See [`Plans::settle`].
-    pub fn settle(&mut self) {
+    pub fn settle(&self) {
         self.sessions.settle();
     }
 }

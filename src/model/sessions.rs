@@ -67,8 +67,9 @@ pub struct Models {
     pub(super) dim: usize,
     pub(super) embedding_dim: usize,
     pub(super) tally: Tally,
-    /// How many windows run together.
+    /// How many windows run together, and how many utterances.
     pub(super) sizes: Sizes,
+    pub(super) utterances: Sizes,
     /// Where their values are put behind each other.
     pub(super) scratch: Scratch,
     /// What was asked for and does not work here, with the reason.
@@ -223,7 +224,8 @@ impl Models {
             let net = open(Part::Probe, &bytes, vec![hidden()], vec![output])?;
             probes.push((net, probe.labels.len()));
         }
-        let mut models = Self {
+        let together = if place.device.is_gpu() { GPU_LEAST } else { 1 };
+        let models = Self {
             vad,
             encoder,
             front_end: FrontEnd::new(m.encoder.input.clone()),
@@ -244,11 +246,13 @@ impl Models {
             dim,
             embedding_dim: pack.embedding_dim(),
             tally: Tally::default(),
-            sizes: Sizes::up_to(if place.device.is_gpu() { GPU_LEAST } else { 1 }),
+            sizes: Sizes::of_windows(together),
+            utterances: Sizes::of_utterances(together),
             scratch: Scratch::default(),
             refused: Vec::new(),
             place,
         };
+        let mut models = models;
         models.prove(pack)?;
         models.nets().for_each(Net::forget_shapes);
         tracing::debug!(pack = pack.name(), version = pack.version(), provider = %models.device(), "models opened");
@@ -294,29 +298,56 @@ impl Models {
         self.tally
     }
 
+    /// Models for another worker, with the same sessions: what runs them waits until the other has done so. For a GPU, whose memory
+    /// holds each of them only once then, and which is busy meanwhile.
+    pub fn beside(&self) -> Self {
+        Self {
+            vad: self.vad.clone(),
+            encoder: self.encoder.clone(),
+            front_end: FrontEnd::new(self.front_end.input().clone()),
+            going: self.going.clone(),
+            speaker: self.speaker.clone(),
+            spoof: self.spoof.clone(),
+            views: self.views.as_ref().map(Views::beside),
+            sound: self.sound.clone(),
+            probes: self.probes.clone(),
+            cutter: self.cutter.clone(),
+            place: self.place.clone(),
+            tally: Tally::default(),
+            scratch: Scratch::default(),
+            refused: self.refused.clone(),
+            ..*self
+        }
+    }
+
     /// The same with batches of at most so many windows, eight unless told otherwise. They are filled up by running the last one again,
-    /// up to this or, where that is more than they need, up to 32: so few shapes are met, for each of which a GPU plans. On a CPU it
-    /// would only cost.
+    /// up to this or to one of few sizes below: so few shapes are met, for each of which a GPU plans. On a CPU it would only cost.
     pub fn filled_up(mut self, windows: usize) -> Self {
-        self.sizes = Sizes::up_to(windows);
+        self.sizes = Sizes::of_windows(windows);
+        self.utterances = Sizes::of_utterances(windows);
         self
     }
 
-    /// Numbers of windows that are each filled up to another batch, all that there are.
+    /// Numbers of whole windows that run together, all that there are, the least first.
     pub fn batches(&self) -> Vec<usize> {
-        self.sizes.begin()
+        self.sizes.all()
+    }
+
+    /// The same of utterances.
+    pub fn batches_of_utterances(&self) -> Vec<usize> {
+        self.utterances.all()
     }
 
     /// All shapes that matter were met: no more sessions are opened for others.
-    pub fn settle(&mut self) {
+    pub fn settle(&self) {
         self.nets().for_each(Net::settle);
     }
 
-    fn nets(&mut self) -> impl Iterator<Item = &mut Net> {
-        let heads = [&mut self.speaker, &mut self.spoof, &mut self.sound];
-        let probes = self.probes.iter_mut().map(|(net, _)| net);
-        let views = self.views.iter_mut().filter_map(Views::net);
-        [&mut self.vad, &mut self.encoder]
+    fn nets(&self) -> impl Iterator<Item = &Net> {
+        let heads = [&self.speaker, &self.spoof, &self.sound];
+        let probes = self.probes.iter().map(|(net, _)| net);
+        let views = self.views.iter().filter_map(Views::net);
+        [&self.vad, &self.encoder]
             .into_iter()
             .chain(heads.into_iter().flatten())
             .chain(probes)

@@ -63,8 +63,16 @@ impl Views {
         Ok(Self::Device(Box::new(net), place.clone()))
     }
 
+    /// For another worker: with the same sessions, where it has some.
+    pub fn beside(&self) -> Self {
+        match self {
+            Self::Host(_) => Self::Host(Box::default()),
+            Self::Device(net, place) => Self::Device(net.clone(), place.clone()),
+        }
+    }
+
     /// Its sessions, where it has some.
-    pub fn net(&mut self) -> Option<&mut Net> {
+    pub fn net(&self) -> Option<&Net> {
         match self {
             Self::Host(_) => None,
             Self::Device(net, _) => Some(net),

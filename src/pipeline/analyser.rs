@@ -113,6 +113,15 @@ impl Analyser {
         })
     }
 
+    /// One for another worker on a GPU, with the same sessions.
+    pub(super) fn beside(&self) -> Self {
+        Self {
+            models: self.models.beside(),
+            meter: self.meter.as_ref().map(|_| Meter::new()),
+            ..*self
+        }
+    }
+
     /// The same for batches of so many windows: those that are smaller are filled up.
     pub fn filled_up(mut self, windows: usize) -> Self {
         self.models = self.models.filled_up(windows);

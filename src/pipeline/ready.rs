@@ -37,8 +37,8 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Opens the models that a configuration implies, once a worker. What `models.provider = "auto"` means is settled by the
-    /// first worker; the others take the same or fail.
+    /// Opens the models that a configuration implies, on a CPU once a worker; on a GPU workers share them. What
+    /// `models.provider = "auto"` means is settled by the first worker; the others take the same or fail.
     pub fn open(config: &Config, runtime: &Runtime, pack: &Pack) -> Result<Self, PipelineError> {
         let store = SpeakerStore::open(&config.speaker)?;
         let enrolments = store.list()?;
@@ -70,26 +70,18 @@ impl Ready {
                 None => analyser,
             }
         };
-        let warm = |mut analyser: Analyser| -> Result<Analyser, PipelineError> {
-            if device.is_gpu() {
-                let warm = warm_up::warm_up(&mut analyser, &config.window, pack.is_wide())?;
-                let (lengths, seconds) = (warm.lengths.len(), warm.took.as_secs_f64());
-                tracing::info!(%device, lengths, seconds, "warmed up");
-            }
-            Ok(analyser)
-        };
-        let open = || -> Result<Analyser, PipelineError> {
-            let execution = execution.clone();
-            let next = Analyser::open(runtime, pack, execution, &config.window, wanted)?;
-            warm(of_streams(next))
-        };
         let first = of_streams(first);
         let analysers = match device.is_gpu() {
-            // While one finds out how to run its shapes CUDA lets no other session be opened.
-            true => std::iter::once(warm(first))
-                .chain((1..workers).map(|_| open()))
-                .collect::<Result<_, _>>()?,
-            false => side_by_side(workers, first, open)?,
+            true => {
+                let warm = warmed_up(first, config, pack)?;
+                let others: Vec<_> = (1..workers).map(|_| warm.beside()).collect();
+                std::iter::once(warm).chain(others).collect()
+            }
+            false => side_by_side(workers, first, || -> Result<_, PipelineError> {
+                let execution = execution.clone();
+                let next = Analyser::open(runtime, pack, execution, &config.window, wanted)?;
+                Ok(of_streams(next))
+            })?,
         };
         let judge = Arc::new(Standing::new(judge));
         Ok(Self {
@@ -124,6 +116,19 @@ impl Ready {
     pub fn refused(&self) -> &[String] {
         &self.refused
     }
+}
+
+/// All shapes are run once.
+fn warmed_up(
+    mut analyser: Analyser,
+    config: &Config,
+    pack: &Pack,
+) -> Result<Analyser, PipelineError> {
+    let warm = warm_up(&mut analyser, &config.window, pack.is_wide())?;
+    let (device, lengths) = (analyser.device(), warm.lengths.len());
+    let seconds = warm.took.as_secs_f64();
+    tracing::info!(%device, lengths, seconds, "warmed up");
+    Ok(analyser)
 }
 
 /// As many analysers as there are workers, of which the first is open; the others are opened at once.

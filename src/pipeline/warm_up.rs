@@ -69,7 +69,7 @@ fn shapes(lengths: &[usize], batches: &[usize]) -> Vec<(usize, usize)> {
     shapes
 }
 
-/// So many windows of one length at once.
+/// So many windows of one length at once, and of utterances in them all numbers that are so many or fewer.
 fn run(
     analyser: &mut Analyser,
     length: usize,
@@ -92,16 +92,20 @@ fn run(
         all_of(models.sounds_all(&whole))?;
     }
     all_of(models.probe_all(&whole))?;
+    let together = models.batches_of_utterances().into_iter();
+    let together: Vec<usize> = together.filter(|n| *n <= windows).collect();
     for span_s in utterances {
         let spans: Vec<Hidden> = hidden.iter().map(|h| h.span(0.0..span_s)).collect();
-        if models.knows_voices() {
-            all_of(models.embed_all(&spans.iter().collect::<Vec<_>>()))?;
-        }
-        if models.tells_spoofs() {
-            let samples = (span_s * f64::from(SAMPLE_RATE)).round() as usize + WINDOW - HOP;
-            let samples = &signal.samples[..samples.min(length)];
-            let voices: Vec<_> = spans.iter().map(|span| (span, samples)).collect();
-            all_of(models.genuine_all(&voices))?;
+        let samples = (span_s * f64::from(SAMPLE_RATE)).round() as usize + WINDOW - HOP;
+        let samples = &signal.samples[..samples.min(length)];
+        for &n in &together {
+            if models.knows_voices() {
+                all_of(models.embed_all(&spans[..n].iter().collect::<Vec<_>>()))?;
+            }
+            if models.tells_spoofs() {
+                let voices: Vec<_> = spans[..n].iter().map(|span| (span, samples)).collect();
+                all_of(models.genuine_all(&voices))?;
+            }
         }
     }
     Ok(())
@@ -131,13 +135,13 @@ mod tests {
 
     #[test]
     fn the_extremes_of_both_come_first_and_every_shape_once() {
-        let all = shapes(&[1, 3, 2], &[1, 33]);
-        assert_eq!(all[..2], [(1, 1), (3, 33)]);
+        let all = shapes(&[1, 3, 2], &[32, 128]);
+        assert_eq!(all[..2], [(1, 32), (3, 128)]);
         let mut others = all[2..].to_vec();
         others.sort_unstable();
-        assert_eq!(others, [(1, 33), (2, 1), (2, 33), (3, 1)]);
-        assert_eq!(shapes(&[1, 3, 2], &[1]), [(1, 1), (3, 1), (2, 1)]);
-        assert_eq!(shapes(&[3], &[1, 33]), [(3, 1), (3, 33)]);
+        assert_eq!(others, [(1, 128), (2, 32), (2, 128), (3, 32)]);
+        assert_eq!(shapes(&[1, 3, 2], &[32]), [(1, 32), (3, 32), (2, 32)]);
+        assert_eq!(shapes(&[3], &[32, 128]), [(3, 32), (3, 128)]);
     }
 
     #[test]

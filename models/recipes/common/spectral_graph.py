@@ -11,7 +11,6 @@ import onnx
 import onnxruntime
 import torch
 
-from . import features as ref
 from . import torch_features
 from .signal import test_signal
 
@@ -20,9 +19,8 @@ AT = Path(__file__).parents[3] / "src/model/spectral.onnx"
 
 class Views(torch.nn.Module):
     def forward(self, audio):
-        # What an odd last frame is made of is cut off the audio, which is a tenth of the view.
-        frames = (audio.shape[1] - ref.WINDOW) // ref.HOP + 1
-        return torch_features.spectral(audio[:, : (frames // 2 * 2 - 1) * ref.HOP + ref.WINDOW])
+        view = torch_features.spectral(audio)
+        return view[:, : view.shape[1] // 2 * 2]
 
 
 def main():

@@ -127,6 +127,42 @@ fn workers_that_share_sessions_get_each_their_own() {
 }
 
 #[test]
+fn utterances_of_all_lengths_run_together_where_they_are_repeated() {
+    let pack = tiny();
+    let repeating = || open(&pack).expect("models").filled_up(8).repeating(48_000);
+    let (mut together, mut alone) = (repeating(), repeating());
+    let mut exact = open(&pack).expect("models");
+    let voices: Vec<Vec<f32>> = (0..4).map(|i| voice(i, 48_000)).collect();
+    let frames: Vec<Array2<f32>> = voices.iter().map(|v| fbank(v)).collect();
+    let views: Vec<ArrayView2<f32>> = frames.iter().map(|f| f.view()).collect();
+    let spoken = |models: &mut Models| -> Vec<(Hidden, Vec<f32>)> {
+        let hidden = models.encode_all(&views).into_iter().zip(&voices);
+        let cut = hidden.zip([(0.0, 2.98), (1.48, 2.98), (0.5, 2.0), (0.98, 2.98)]);
+        cut.map(|((hidden, voice), (from, to))| {
+            let at = |s: f64| (s * 16_000.0).round() as usize;
+            let samples = voice[at(from)..at(to) + 240].to_vec();
+            (hidden.expect("hidden states").span(from..to), samples)
+        })
+        .collect()
+    };
+    let said = spoken(&mut together);
+    let hidden: Vec<&Hidden> = said.iter().map(|(hidden, _)| hidden).collect();
+    let both: Vec<(&Hidden, &[f32])> = said.iter().map(|(h, s)| (h, &s[..])).collect();
+    let embeddings = together.embed_all(&hidden);
+    let scores = together.genuine_all(&both);
+    for (i, (embedding, score)) in embeddings.into_iter().zip(scores).enumerate() {
+        let (embedding, score) = (embedding.unwrap(), score.unwrap());
+        let one = &spoken(&mut alone)[i];
+        assert!(close(&embedding, &alone.embed(&one.0).unwrap()));
+        let same = alone.genuine(&one.0, &one.1).unwrap();
+        assert!((score - same).abs() <= 1e-4);
+        // What is as long as a window is what it is without.
+        let exactly = exact.genuine(&one.0, &one.1).unwrap();
+        assert_eq!((score - exactly).abs() <= 1e-4, i == 0, "{score} {exactly}");
+    }
+}
+
+#[test]
 fn spans_of_a_batch_are_cut_out_of_it() {
     let mut models = open(&tiny()).expect("models");
     let voices: Vec<Vec<f32>> = (0..4).map(|i| voice(i, 48_000)).collect();

@@ -3,30 +3,31 @@
 use super::error::ModelError;
 
 /// How many windows run for those that wait: there are few such sizes, since a GPU plans for each. What is lacking is filled up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes {
     least: usize,
-    times: usize,
+    next: fn(usize) -> usize,
     most: usize,
 }
 
 impl Sizes {
     /// Of whole windows, at most so many at once. Those that wait are one batch, and on a GPU up to 32 take about as long as one.
     pub fn of_windows(most: usize) -> Self {
-        Self::new(32, 4, most)
+        Self::new(32, |size| 4 * size, most)
     }
 
-    /// Of what is cut out of them. The utterances of a batch have several lengths, so that it falls apart into small ones: finer
-    /// steps, for what is filled up is work, too (an H100: the spoof head 4.9 ms for 32 and 15.4 for 128).
+    /// Of what is said in them, which may be little: finer steps, for what is filled up is work, too (an H100: the spoof head 4.9 ms
+    /// for 32 and 15.4 for 128).
     pub fn of_utterances(most: usize) -> Self {
-        Self::new(8, 2, most)
+        let next = |size: usize| size + size.min((size / 4).next_multiple_of(16));
+        Self::new(8, next, most)
     }
 
-    fn new(least: usize, times: usize, most: usize) -> Self {
+    fn new(least: usize, next: fn(usize) -> usize, most: usize) -> Self {
         let most = most.max(1);
         Self {
             least: least.min(most),
-            times,
+            next,
             most,
         }
     }
@@ -43,7 +44,7 @@ impl Sizes {
 
     /// All of them, the least first.
     pub fn all(self) -> Vec<usize> {
-        let larger = |size: &usize| Some((size * self.times).min(self.most));
+        let larger = |size: &usize| Some((self.next)(*size));
         let mut all: Vec<usize> = std::iter::successors(Some(self.least), larger)
             .take_while(|size| *size < self.most)
             .collect();
@@ -151,7 +152,7 @@ mod tests {
         assert_eq!([1, 32, 33, 128, 129].map(of(128)), [32, 32, 128, 128, 256]);
         let of = |most: usize| move |windows| Sizes::of_utterances(most).of(windows);
         assert_eq!([1, 8, 9, 32].map(of(32)), [8, 8, 16, 32]);
-        assert_eq!([17, 33, 65, 129].map(of(128)), [32, 64, 128, 256]);
+        assert_eq!([17, 33, 49, 80, 129].map(of(128)), [32, 48, 64, 80, 256]);
         for most in [1, 8, 32, 33, 40, 128] {
             for sizes in [Sizes::of_windows(most), Sizes::of_utterances(most)] {
                 let mut met: Vec<usize> = (1..=most).map(|n| sizes.of(n)).collect();

@@ -1,6 +1,8 @@
 //! What models are asked, one window at a time or many at once. Windows of one shape run together; an answer is always
 //! that window's own, and so is an error.
 
+use std::borrow::Cow;
+
 use ndarray::{ArrayView2, CowArray, Ix2, s};
 
 use super::batch::{Sizes, batched, only};
@@ -10,6 +12,7 @@ use super::hidden::{Hidden, States};
 use super::input::{Input, Stretch};
 use super::net::{Given, Net};
 use super::pack::Part;
+use super::repeat::Repeat;
 use super::sessions::Models;
 use super::views::rows;
 use crate::dsp::{HOP, MELS, SAMPLE_RATE};
@@ -130,8 +133,13 @@ impl Models {
         let Some(net) = &self.speaker else {
             return all(hidden.len(), || ModelError::Absent { part });
         };
-        let head = (net, &self.cutter, self.utterances);
-        let found = ask(head, prepared, &mut self.tally.retried, self.embedding_dim);
+        let head = Head {
+            net,
+            cutter: &self.cutter,
+            sizes: self.utterances,
+            repeat: self.repeat,
+        };
+        let found = head.ask(prepared, &mut self.tally.retried, self.embedding_dim);
         let unit = |embedding: Vec<f32>| {
             let norm = embedding.iter().map(|x| x * x).sum::<f32>().sqrt();
             match (norm - 1.0).abs() < 1e-3 {
@@ -178,10 +186,18 @@ impl Models {
         reading: (usize, usize),
     ) -> Answers<Opinion> {
         let part = Part::Spoof;
+        let repeat = self.repeat;
         let prepared = windows.iter().map(|(hidden, samples)| {
-            let (batch, length) = self.fits(part, hidden)?;
+            let (batch, own) = self.fits(part, hidden)?;
             self.same_window(hidden, samples)?;
-            Ok(((batch, length, samples.len()), (*hidden, *samples)))
+            let length = repeat.map_or(own, |repeat| repeat.vectors(own));
+            let samples = repeat.map_or((*samples).into(), |repeat| repeat.audio(samples));
+            let window = Spoken {
+                hidden,
+                length,
+                samples,
+            };
+            Ok(((batch, length, window.samples.len()), window))
         });
         let prepared = prepared.collect();
         let (Some(net), Some(views)) = (&self.spoof, &mut self.views) else {
@@ -190,11 +206,11 @@ impl Models {
         let (cutter, (score, kinds)) = (&self.cutter, reading);
         let (parts, short, scratch) = (self.parts, self.short, &mut self.scratch.windows);
         let sizes = self.utterances;
-        let mut run = |group: &[&(&Hidden, &[f32])]| {
+        let mut run = |group: &[&Spoken]| {
             let size = sizes.of(group.len());
-            let spans: Vec<&Hidden> = group.iter().map(|(hidden, _)| *hidden).collect();
-            let pieces: Vec<&[f32]> = group.iter().map(|(_, samples)| *samples).collect();
-            let cut = cutter.cut(&spans, size)?;
+            let spans: Vec<&Hidden> = group.iter().map(|spoken| spoken.hidden).collect();
+            let pieces: Vec<&[f32]> = group.iter().map(|spoken| &*spoken.samples).collect();
+            let cut = cutter.cut(&spans, size, group[0].length)?;
             let views = views.make(&pieces, size, scratch)?;
             let inputs = [Given::Tensor(cut.tensor()), views.given()];
             let shapes = opinion_shapes(size, parts, short);
@@ -233,8 +249,8 @@ impl Models {
         let Some(net) = &self.sound else {
             return all(hidden.len(), || ModelError::NotOpen { part });
         };
-        let head = (net, &self.cutter, self.sizes);
-        let found = ask(head, prepared, &mut self.tally.retried, self.classes);
+        let head = Head::of_windows(net, &self.cutter, self.sizes);
+        let found = head.ask(prepared, &mut self.tally.retried, self.classes);
         let found = found.into_iter();
         found.map(|f| probabilities(part, f?)).collect()
     }
@@ -250,8 +266,8 @@ impl Models {
         for at in 0..self.probes.len() {
             let prepared = self.prepared(Part::Probe, hidden);
             let (net, labels) = &self.probes[at];
-            let head = (net, &self.cutter, self.sizes);
-            let found = ask(head, prepared, &mut self.tally.retried, *labels);
+            let head = Head::of_windows(net, &self.cutter, self.sizes);
+            let found = head.ask(prepared, &mut self.tally.retried, *labels);
             for (answer, found) in answers.iter_mut().zip(found) {
                 match (answer.as_mut(), found) {
                     (Ok(values), Ok(found)) => values.push(found),
@@ -314,6 +330,14 @@ impl Models {
     }
 }
 
+/// What the spoof head is given of a window.
+struct Spoken<'w> {
+    hidden: &'w Hidden,
+    /// Vectors of it, once repeated.
+    length: usize,
+    samples: Cow<'w, [f32]>,
+}
+
 /// Shapes of the spoof head's outputs, of which those without parts are not there: `score`, `parts`, `short`, `short_parts`.
 pub(super) fn opinion_shapes(size: usize, parts: usize, short: usize) -> Vec<Vec<usize>> {
     let mut shapes = vec![vec![size]];
@@ -326,20 +350,47 @@ pub(super) fn opinion_shapes(size: usize, parts: usize, short: usize) -> Vec<Vec
     shapes
 }
 
-/// A head that reads nothing but hidden states, and says `width` values of each window.
-fn ask(
-    (net, cutter, sizes): (&Net, &Cutter, Sizes),
-    prepared: Answers<((usize, usize), Hidden)>,
-    retried: &mut u64,
-    width: usize,
-) -> Answers<Vec<f32>> {
-    batched(prepared, retried, |group| {
-        let size = sizes.of(group.len());
-        let cut = cutter.cut(group, size)?;
-        net.run(&[Given::Tensor(cut.tensor())], &[size, width], |values| {
-            rows_of(values, width, group.len())
+/// A head that reads nothing but hidden states.
+struct Head<'m> {
+    net: &'m Net,
+    cutter: &'m Cutter,
+    sizes: Sizes,
+    repeat: Option<Repeat>,
+}
+
+impl<'m> Head<'m> {
+    /// One that is asked of whole windows, as long as they are.
+    fn of_windows(net: &'m Net, cutter: &'m Cutter, sizes: Sizes) -> Self {
+        Self {
+            net,
+            cutter,
+            sizes,
+            repeat: None,
+        }
+    }
+
+    /// The `width` values that it says of each window.
+    fn ask(
+        &self,
+        prepared: Answers<((usize, usize), Hidden)>,
+        retried: &mut u64,
+        width: usize,
+    ) -> Answers<Vec<f32>> {
+        let length = |own: usize| self.repeat.map_or(own, |repeat| repeat.vectors(own));
+        let prepared = prepared.into_iter().map(|window| {
+            let ((batch, own), hidden) = window?;
+            Ok(((batch, length(own)), (length(own), hidden)))
+        });
+        batched(prepared.collect(), retried, |group| {
+            let size = self.sizes.of(group.len());
+            let hidden: Vec<&Hidden> = group.iter().map(|(_, hidden)| hidden).collect();
+            let cut = self.cutter.cut(&hidden, size, group[0].0)?;
+            let inputs = [Given::Tensor(cut.tensor())];
+            self.net.run(&inputs, &[size, width], |values| {
+                rows_of(values, width, group.len())
+            })
         })
-    })
+    }
 }
 
 /// The values of several windows behind each other, in `scratch`; then the last ones again, until there are `size`. Of one window

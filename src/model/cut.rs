@@ -13,6 +13,7 @@ use super::net::not_finite;
 use super::pack::Part;
 use super::place::Place;
 use super::plans::Shared;
+use super::repeat::turns;
 use super::runtime::{Runtime, chain};
 
 const CUT: &[u8] = include_bytes!("cut.onnx");
@@ -59,20 +60,21 @@ impl Cutter {
         })
     }
 
-    /// What heads read of spans of one batch and of one length, in their order; then the last span again, until there are
-    /// `size`.
-    pub fn cut(&self, hidden: &[&Hidden], size: usize) -> Result<Cut, ModelError> {
+    /// What heads read of spans of one batch, in their order, `length` vectors of each: what has fewer is repeated, and its end
+    /// stays the end. Then the last span again, until there are `size`.
+    pub fn cut(&self, hidden: &[&Hidden], size: usize, length: usize) -> Result<Cut, ModelError> {
         let Some(first) = hidden.first() else {
             return Err(unfit("no hidden states"));
         };
-        let (states, length) = (&first.states, first.vectors.len());
-        let fit = |h: &&Hidden| Arc::ptr_eq(&h.states, states) && h.vectors.len() == length;
+        let states = &first.states;
+        let fit = |h: &&Hidden| Arc::ptr_eq(&h.states, states) && h.vectors.len() <= length;
         if !hidden.iter().all(fit) {
-            return Err(unfit("spans of several batches or lengths"));
+            return Err(unfit("spans of several batches, or longer ones"));
         }
         let [batch, _, vectors, _] = states.shape;
-        let in_order = hidden.iter().enumerate().all(|(i, h)| h.item == i);
-        if length == vectors && in_order && size == batch {
+        let in_order = |(i, h): (usize, &&Hidden)| h.item == i && h.vectors.len() == length;
+        let is_whole = length == vectors && size == batch;
+        if is_whole && hidden.iter().enumerate().all(in_order) {
             // Behind the last span lies what nobody asks for.
             return Ok(Cut::Whole(states.clone()));
         }
@@ -80,27 +82,30 @@ impl Cutter {
         let filled = (0..size.max(hidden.len())).map(|i| hidden[i.min(last)]);
         let spans: Vec<&Hidden> = filled.collect();
         let cut = match states.is_at_hand() {
-            true => copied(states, &spans),
-            false => self.on_device(states, &spans),
+            true => copied(states, &spans, length),
+            false => self.on_device(states, &spans, length),
         };
         Ok(Cut::Part(cut?))
     }
 
-    /// Spans of one length, without the host's seeing them.
-    fn on_device(&self, states: &States, spans: &[&Hidden]) -> Result<Tensor<f32>, ModelError> {
-        let pick = |of: fn(&Hidden) -> usize| -> Vec<i64> {
-            spans.iter().map(|span| of(span) as i64).collect()
-        };
-        let (item, start) = (pick(|h| h.item), pick(|h| h.vectors.start));
-        let (windows, length) = (spans.len(), spans[0].vectors.len());
+    /// The same without the host's seeing them.
+    fn on_device(
+        &self,
+        states: &States,
+        spans: &[&Hidden],
+        length: usize,
+    ) -> Result<Tensor<f32>, ModelError> {
+        let windows = spans.len();
+        let item: Vec<i64> = spans.iter().map(|span| span.item as i64).collect();
+        let vectors = spans.iter().flat_map(|span| rows(span, length));
+        let vectors: Vec<i64> = vectors.map(|vector| vector as i64).collect();
         let mut session = self.cut.hold();
         let cut = || -> ort::Result<Tensor<f32>> {
             let mut binding = session.create_binding()?;
             binding.bind_input("hidden", &states.tensor)?;
             binding.bind_input("item", &Tensor::from_array(([windows], item))?)?;
-            binding.bind_input("start", &Tensor::from_array(([windows], start))?)?;
-            let scalar = Tensor::from_array(ndarray::arr0(length as i64))?;
-            binding.bind_input("length", &scalar)?;
+            let vectors = Tensor::from_array(([windows, length], vectors))?;
+            binding.bind_input("vector", &vectors)?;
             binding.bind_output_to_device("cut", &self.memory)?;
             take(session.run_binding(&binding)?.remove("cut"))
         };
@@ -139,15 +144,29 @@ impl Cutter {
     }
 }
 
-/// Spans of one length, copied by the host: a layer's vectors lie behind each other.
-fn copied(states: &States, spans: &[&Hidden]) -> Result<Tensor<f32>, ModelError> {
+/// The vectors of its batch that a span of this length has.
+fn rows(span: &Hidden, length: usize) -> impl Iterator<Item = usize> {
+    let first = span.vectors.start;
+    turns(span.vectors.len(), length).map(move |vector| first + vector)
+}
+
+/// Copied by the host: a layer's vectors lie behind each other.
+fn copied(states: &States, spans: &[&Hidden], length: usize) -> Result<Tensor<f32>, ModelError> {
     let (all, [_, layers, _, dim]) = (states.values()?, states.shape);
-    let shape = [spans.len(), layers, spans[0].vectors.len(), dim];
+    let shape = [spans.len(), layers, length, dim];
     let mut values = Vec::with_capacity(shape.iter().product());
     for span in spans {
         for layer in 0..layers {
-            let rows = all.slice(s![span.item, layer, span.vectors.clone(), ..]);
-            values.extend_from_slice(rows.to_slice().unwrap_or_default());
+            let layer = all.slice(s![span.item, layer, .., ..]);
+            let layer = layer.to_slice().unwrap_or_default();
+            match span.vectors.len() == length {
+                true => {
+                    let at = span.vectors.start * dim..span.vectors.end * dim;
+                    values.extend_from_slice(&layer[at]);
+                }
+                false => rows(span, length)
+                    .for_each(|row| values.extend_from_slice(&layer[row * dim..(row + 1) * dim])),
+            }
         }
     }
     Tensor::from_array((shape, values)).map_err(|e| failed(&e))
@@ -169,7 +188,7 @@ fn failed(error: &ort::Error) -> ModelError {
 fn unfit(found: &str) -> ModelError {
     ModelError::Input {
         part: Part::Encoder,
-        expected: "spans of one batch and of one length".into(),
+        expected: "spans of one batch, at most as long as they become".into(),
         found: found.into(),
     }
 }
@@ -214,7 +233,7 @@ mod tests {
             hidden[1].span(0.0..0.04),
         ];
         let spans: Vec<&Hidden> = spans.iter().collect();
-        let cut = cutter().cut(&spans, 4).expect("a cut");
+        let cut = cutter().cut(&spans, 4, 2).expect("a cut");
         assert_eq!(**cut.tensor().shape(), [4, 2, 2, 4]);
         let want: Vec<f32> = spans
             .iter()
@@ -229,7 +248,7 @@ mod tests {
             .collect();
         assert_eq!(values(&cut), want);
         let filled = [spans[0], spans[1], spans[2], spans[2]];
-        let on_device = cutter().on_device(&spans[0].states, &filled);
+        let on_device = cutter().on_device(&spans[0].states, &filled, 2);
         let on_device = Cut::Part(on_device.expect("a cut"));
         assert_eq!(values(&on_device), want, "as where the host sees nothing");
         assert_eq!(want[0], 84.0, "the second vector of the last window");
@@ -240,7 +259,11 @@ mod tests {
         let (cutter, hidden) = (cutter(), hidden(None));
         let all: Vec<&Hidden> = hidden.iter().collect();
         let is_whole = |hidden: &[&Hidden], size| {
-            matches!(cutter.cut(hidden, size).expect("a cut"), Cut::Whole(_))
+            let length = hidden[0].vectors.len();
+            matches!(
+                cutter.cut(hidden, size, length).expect("a cut"),
+                Cut::Whole(_)
+            )
         };
         assert!(is_whole(&all, 3));
         assert!(!is_whole(&all, 4));
@@ -248,10 +271,28 @@ mod tests {
         assert!(!is_whole(&[all[1], all[0], all[2]], 3));
         let spans: Vec<Hidden> = hidden.iter().map(|h| h.span(0.0..0.06)).collect();
         assert!(!is_whole(&spans.iter().collect::<Vec<_>>(), 3));
-        assert!(cutter.cut(&[all[0], &spans[0]], 2).is_err());
+        assert!(cutter.cut(&[all[0], &spans[0]], 2, 3).is_err());
         let other = super::tests::hidden(None);
-        assert!(cutter.cut(&[all[0], &other[1]], 2).is_err());
-        assert!(cutter.cut(&[], 0).is_err());
+        assert!(cutter.cut(&[all[0], &other[1]], 2, 5).is_err());
+        assert!(cutter.cut(&[], 0, 5).is_err());
+    }
+
+    #[test]
+    fn what_is_shorter_is_repeated() {
+        let (cutter, hidden) = (cutter(), hidden(None));
+        let short = hidden[1].span(0.02..0.06);
+        let spans = [&short, &hidden[1]];
+        let cut = cutter.cut(&spans, 2, 5).expect("a cut");
+        assert_eq!(**cut.tensor().shape(), [2, 2, 5, 4]);
+        let found = values(&cut);
+        let whole = hidden[1].view().expect("values");
+        for (at, vector) in [2, 1, 2, 1, 2].into_iter().enumerate() {
+            let row = whole.slice(ndarray::s![0, vector, ..]).to_vec();
+            assert_eq!(found[4 * at..4 * at + 4], row);
+        }
+        assert_eq!(found[40..], Vec::from_iter(whole.iter().copied()));
+        let on_device = cutter.on_device(&short.states, &spans, 5).expect("a cut");
+        assert_eq!(values(&Cut::Part(on_device)), found);
     }
 
     #[test]

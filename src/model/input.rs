@@ -124,13 +124,25 @@ impl Input {
         }
     }
 
+    /// Shape of the features of so many samples at 16 kHz.
+    pub(super) fn shape(&self, samples: usize) -> (usize, usize) {
+        match self {
+            Self::LogMel {} => (dsp::frames(samples), MELS),
+            Self::Waveform { sample_rate, .. } => {
+                let ratio = *sample_rate as usize * samples;
+                (1, ratio / dsp::SAMPLE_RATE as usize)
+            }
+            Self::KaldiFbank { mels, .. } => (dsp::frames(samples), *mels),
+        }
+    }
+
     /// Shape of the features of three seconds, and scale and offset of the wave that a known answer is made of.
     pub(super) fn known(&self) -> ((usize, usize), f64, f64) {
-        let frames = dsp::frames(3 * dsp::SAMPLE_RATE as usize);
+        let shape = self.shape(3 * dsp::SAMPLE_RATE as usize);
         match self {
-            Self::LogMel {} => ((frames, MELS), 3.0, -8.0),
-            Self::Waveform { sample_rate, .. } => ((1, 3 * *sample_rate as usize), 0.1, 0.0),
-            Self::KaldiFbank { mels, .. } => ((frames, *mels), 1.0, 0.0),
+            Self::LogMel {} => (shape, 3.0, -8.0),
+            Self::Waveform { .. } => (shape, 0.1, 0.0),
+            Self::KaldiFbank { .. } => (shape, 1.0, 0.0),
         }
     }
 

@@ -36,6 +36,7 @@ mod pack;
 mod place;
 mod plans;
 mod prove;
+mod repeat;
 mod runtime;
 mod sessions;
 mod trust;

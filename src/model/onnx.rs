@@ -8,12 +8,14 @@
 mod operators;
 mod prune;
 mod tensor;
+mod widen;
 mod wire;
 
 use std::collections::HashMap;
 
 pub(super) use prune::without_output;
 use tensor::{ELEMENTS, SMALL, declared, once, tensor};
+pub(super) use widen::without_rounding;
 use wire::{Budget, Value, damaged, text, varint};
 
 /// Oldest operator set of the contract.

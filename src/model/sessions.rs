@@ -10,6 +10,7 @@ use super::net::{Contract, Net};
 use super::onnx::{check_onnx, without_output};
 use super::pack::{Pack, Part};
 use super::place::{Device, Execution, Place};
+use super::repeat::Repeat;
 use super::runtime::Runtime;
 use super::views::Views;
 use crate::config::Precision;
@@ -70,6 +71,8 @@ pub struct Models {
     /// How many windows run together, and how many utterances.
     pub(super) sizes: Sizes,
     pub(super) utterances: Sizes,
+    /// What utterances are repeated up to, so that those of all lengths run together.
+    pub(super) repeat: Option<Repeat>,
     /// Where their values are put behind each other.
     pub(super) scratch: Scratch,
     /// What was asked for and does not work here, with the reason.
@@ -248,6 +251,7 @@ impl Models {
             tally: Tally::default(),
             sizes: Sizes::of_windows(together),
             utterances: Sizes::of_utterances(together),
+            repeat: None,
             scratch: Scratch::default(),
             refused: Vec::new(),
             place,
@@ -325,6 +329,13 @@ impl Models {
     pub fn filled_up(mut self, windows: usize) -> Self {
         self.sizes = Sizes::of_windows(windows);
         self.utterances = Sizes::of_utterances(windows);
+        self
+    }
+
+    /// The same with utterances that are repeated until they are as long as a window of so many samples at 16 kHz, for a GPU:
+    /// there few alone cost as much as many together.
+    pub fn repeating(mut self, samples: usize) -> Self {
+        self.repeat = Some(Repeat::up_to_window(self.front_end.input(), samples));
         self
     }
 

@@ -20,8 +20,6 @@ use crate::task::speech::{Speech, newest_utterance};
 
 pub use recordings::{Heads, Heard};
 
-use voices::on_grid;
-
 use super::memory::StreamMemory;
 use super::segmenter::{Window, in_samples};
 
@@ -40,7 +38,8 @@ pub struct Analyser {
     /// Least utterance that is scored, and all that a window of full length has, in encoder frames.
     min_utterance: usize,
     full: usize,
-    /// Samples from one window to the next.
+    /// Samples of a window of full length, and from one to the next.
+    length: usize,
     hop: u64,
     /// Whether the end of an utterance is embedded by itself as well.
     follows_turns: bool,
@@ -106,6 +105,7 @@ impl Analyser {
             speech_threshold: pack.speech_threshold(),
             min_speech: window.min_speech,
             min_utterance: ((min_s * f64::from(SAMPLE_RATE)) as usize / ENCODER_HOP).max(1),
+            length,
             hop: hop as u64,
             full: frames(length) / 2,
             follows_turns: false,
@@ -122,9 +122,10 @@ impl Analyser {
         }
     }
 
-    /// The same for batches of so many windows: those that are smaller are filled up.
+    /// The same for batches of so many windows, of a GPU: those that are smaller are filled up, and utterances that are shorter than
+    /// a window are repeated.
     pub fn filled_up(mut self, windows: usize) -> Self {
-        self.models = self.models.filled_up(windows);
+        self.models = self.models.filled_up(windows).repeating(self.length);
         self
     }
 
@@ -235,7 +236,6 @@ impl Analyser {
         let answers = self.models.speech_all(&fbanks);
         let (threshold, min_speech) = (self.speech_threshold, self.min_speech);
         let min_utterance = self.min_utterance;
-        let grid = self.device().is_gpu().then(|| self.grid());
         for (work, answer) in works.iter_mut().zip(answers) {
             work.keep(answer, |work, probabilities| {
                 let speech = newest_utterance(&probabilities, threshold);
@@ -250,14 +250,7 @@ impl Analyser {
                 // Without new speech this window would only repeat what the last one said.
                 let is_new = silence < work.window.new_samples;
                 if is_new && speech.utterance.len() >= min_utterance {
-                    let utterance = match &grid {
-                        Some(lengths) => on_grid(speech.utterance, lengths),
-                        None => speech.utterance,
-                    };
-                    work.utterance = Some(Speech {
-                        utterance,
-                        ..speech
-                    });
+                    work.utterance = Some(speech);
                 }
             });
         }

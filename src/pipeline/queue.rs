@@ -119,7 +119,8 @@ impl Queue {
             if inner.closed && inner.jobs.is_empty() {
                 return None;
             }
-            let (free, windows) = inner.free();
+            let enough = batching.enough.min(batching.most);
+            let (free, windows) = inner.free(enough);
             if free == 0 {
                 inner = self
                     .changed
@@ -129,7 +130,7 @@ impl Queue {
             }
             let waited = inner.since.map_or(batching.wait, |since| since.elapsed());
             let left = batching.wait.saturating_sub(waited);
-            let is_enough = windows == 0 || windows >= batching.enough.min(batching.most);
+            let is_enough = windows == 0 || windows >= enough;
             if is_enough || inner.closed || left.is_zero() {
                 break;
             }
@@ -187,18 +188,23 @@ impl Drop for Taken<'_> {
 }
 
 impl Inner {
-    /// Jobs that may be taken, and how many of them are windows.
-    fn free(&self) -> (usize, usize) {
-        let free = self.jobs.iter().filter(|(s, _)| !self.busy.contains(s));
-        free.fold((0, 0), |(jobs, windows), (_, job)| {
-            let window = matches!(job, Job::Window(_));
-            (jobs + 1, windows + usize::from(window))
-        })
+    /// Jobs that may be taken, and how many of them are windows. Once there are `enough` windows it looks no further: each job
+    /// that comes has all workers look, and the line may be long.
+    fn free(&self, enough: usize) -> (usize, usize) {
+        let (mut jobs, mut windows) = (0, 0);
+        for (_, job) in self.jobs.iter().filter(|(s, _)| !self.busy.contains(s)) {
+            jobs += 1;
+            windows += usize::from(matches!(job, Job::Window(_)));
+            if windows > 0 && windows >= enough {
+                break;
+            }
+        }
+        (jobs, windows)
     }
 
     /// The jobs that may be taken before the first window that is too many. Their streams are busy from now on.
     fn take(&mut self, batching: &Batching) -> VecDeque<(usize, Job)> {
-        let share = |workers: usize| self.free().1.div_ceil(workers.max(1));
+        let share = |workers: usize| self.free(usize::MAX).1.div_ceil(workers.max(1));
         let most = batching.most.min(batching.shared.map_or(usize::MAX, share));
         let (mut taken, mut left) = (VecDeque::new(), VecDeque::new());
         let (mut room, mut is_full) = (most.max(1), false);

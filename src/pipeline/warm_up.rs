@@ -24,8 +24,8 @@ pub struct Warm {
     pub took: Duration,
 }
 
-/// Runs the models on noise in every shape: the windows of a stream grow hop by hop to their full length, utterances in
-/// them come in few lengths, and batches in one or two sizes.
+/// Runs the models on noise in every shape: the windows of a stream grow hop by hop to their full length, and batches have few
+/// sizes.
 pub fn warm_up(
     analyser: &mut Analyser,
     window: &config::Window,
@@ -83,7 +83,6 @@ fn run(
         wide: &signal.wide,
         fbank: frames.view(),
     };
-    let utterances = analyser.utterances_s(frames.nrows() / 2);
     let models = analyser.models();
     all_of(models.speech_all(&vec![frames.view(); windows]))?;
     let hidden = all_of(models.hear_all(&vec![stretch; windows]))?;
@@ -94,18 +93,15 @@ fn run(
     all_of(models.probe_all(&whole))?;
     let together = models.batches_of_utterances().into_iter();
     let together: Vec<usize> = together.filter(|n| *n <= windows).collect();
-    for span_s in utterances {
-        let spans: Vec<Hidden> = hidden.iter().map(|h| h.span(0.0..span_s)).collect();
-        let samples = (span_s * f64::from(SAMPLE_RATE)).round() as usize + WINDOW - HOP;
-        let samples = &signal.samples[..samples.min(length)];
-        for &n in &together {
-            if models.knows_voices() {
-                all_of(models.embed_all(&spans[..n].iter().collect::<Vec<_>>()))?;
-            }
-            if models.tells_spoofs() {
-                let voices: Vec<_> = spans[..n].iter().map(|span| (span, samples)).collect();
-                all_of(models.genuine_all(&voices))?;
-            }
+    let spoken = frames.nrows() / 2 * 2 * HOP + WINDOW - HOP;
+    let spoken = &signal.samples[..spoken.min(length)];
+    for n in together {
+        if models.knows_voices() {
+            all_of(models.embed_all(&whole[..n]))?;
+        }
+        if models.tells_spoofs() {
+            let voices: Vec<_> = whole[..n].iter().map(|hidden| (*hidden, spoken)).collect();
+            all_of(models.genuine_all(&voices))?;
         }
     }
     Ok(())

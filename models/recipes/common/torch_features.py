@@ -69,8 +69,8 @@ def _count(x):
 
 
 def _loudest(x):
-    """[B, N] -> [B, 1, 1]."""
-    return x.abs().amax(1).clamp_min(1e-9)[:, None, None]
+    """[B, N] -> [B, 1, 1]. In two steps: a GPU has few threads for a row of 48,000 (an H100: 1.5 ms in ONNX Runtime)."""
+    return F.max_pool1d(x.abs()[:, None], ref.HOP, ceil_mode=True).amax(2).clamp_min(1e-9)[..., None]
 
 
 def stft(x):
@@ -188,8 +188,13 @@ def _pick(x, at):
 
 
 def synchrony(x):
-    """[B, N] -> [B, T, 178]. How all bands go with all others is one matrix product a frame."""
-    s = _square(_rfft(_frames(x / _loudest(x)[:, 0], ref.SHORT, ref.STEP), short_hann, ref.SHORT_FFT))
+    """[B, N] -> [B, T, 178]."""
+    return _synchrony(x, _loudest(x))
+
+
+def _synchrony(x, loudest):
+    """How all bands go with all others is one matrix product a frame."""
+    s = _square(_rfft(_frames(x / loudest[:, 0], ref.SHORT, ref.STEP), short_hann, ref.SHORT_FFT))
     each = lambda: np.vstack([np.zeros(ref.SHORT_BANDS), np.repeat(np.eye(ref.SHORT_BANDS), ref.SHORT_FFT // 2 // ref.SHORT_BANDS, 0)])
     log = (s @ _const("short bands", each, x.device) + 1e-7).log()
     d = _frames(log, ref.SLOTS, ref.HOP // ref.STEP)[:, :, : ref.SLOTS]
@@ -219,5 +224,6 @@ def spectral(x):
         parts += [c, d, delta(d)]
     cepstra = torch.cat(parts, -1)
     cepstra = (cepstra - cepstra.mean(1, keepdim=True)) / (cepstra.std(1, keepdim=True, unbiased=False) + 1e-5)
-    fine, picture = _structure(s, p, _loudest(x))
-    return torch.cat([cepstra, fine, synchrony(x), picture], 2)
+    loudest = _loudest(x)
+    fine, picture = _structure(s, p, loudest)
+    return torch.cat([cepstra, fine, _synchrony(x, loudest), picture], 2)

@@ -10,21 +10,30 @@ const GRAPH: u64 = 7;
 const NODE: u64 = 1;
 const OUTPUT: u64 = 12;
 const NAME: u64 = 1;
-const READS: u64 = 1;
-const WRITES: u64 = 2;
+pub(super) const READS: u64 = 1;
+pub(super) const WRITES: u64 = 2;
 
 /// The model without this output. What is left is byte for byte what it was.
 ///
 /// # Errors
 /// The reason why it is no model, for people.
 pub fn without_output(model: &[u8], unwanted: &str) -> Result<Vec<u8>, String> {
+    with_graph(model, |budget, graph| {
+        graph_without(budget, graph, unwanted.as_bytes())
+    })
+}
+
+/// The model with another graph.
+pub(super) fn with_graph(
+    model: &[u8],
+    change: impl Fn(&Budget, &[u8]) -> Result<Vec<u8>, String>,
+) -> Result<Vec<u8>, String> {
     let budget = Budget::new();
     let mut out = Vec::with_capacity(model.len());
     for field in budget.fields(model).whole() {
         match field? {
             (GRAPH, Value::Bytes(graph), _) => {
-                let graph = graph_without(&budget, graph, unwanted.as_bytes())?;
-                length_delimited(&mut out, GRAPH, &graph);
+                length_delimited(&mut out, GRAPH, &change(&budget, graph)?);
             }
             (_, _, whole) => out.extend_from_slice(whole),
         }
@@ -70,7 +79,11 @@ fn graph_without(budget: &Budget, graph: &[u8], unwanted: &[u8]) -> Result<Vec<u
 }
 
 /// The values of one field of a message.
-fn names<'a>(budget: &'a Budget, message: &'a [u8], field: u64) -> Result<Vec<&'a [u8]>, String> {
+pub(super) fn names<'a>(
+    budget: &'a Budget,
+    message: &'a [u8],
+    field: u64,
+) -> Result<Vec<&'a [u8]>, String> {
     let mut names = Vec::new();
     for found in budget.fields(message) {
         match found? {
@@ -82,7 +95,7 @@ fn names<'a>(budget: &'a Budget, message: &'a [u8], field: u64) -> Result<Vec<&'
     Ok(names)
 }
 
-fn length_delimited(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
+pub(super) fn length_delimited(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
     for mut n in [field << 3 | 2, bytes.len() as u64] {
         while n >= 0x80 {
             out.push(n as u8 | 0x80);

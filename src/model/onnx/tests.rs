@@ -192,10 +192,16 @@ fn a_file_of_nothing_but_fields_is_given_up_soon() {
     assert!(began.elapsed() < Duration::from_secs(20));
 }
 
-/// A node that reads one value and writes another.
+/// A node that reads values and writes another.
+fn node(operator: &str, from: &[&str], to: &str) -> Message {
+    let reads = from
+        .iter()
+        .fold(new(), |m, name| m.bytes(1, name.as_bytes()));
+    reads.bytes(2, to.as_bytes()).bytes(4, operator.as_bytes())
+}
+
 fn relu(from: &str, to: &str) -> Message {
-    let node = new().bytes(1, from.as_bytes()).bytes(2, to.as_bytes());
-    node.bytes(4, b"Relu")
+    node("Relu", &[from], to)
 }
 
 #[test]
@@ -216,6 +222,94 @@ fn an_output_goes_with_all_that_only_it_is_made_of() {
     assert!(without_output(b"<html>not found</html>", "parts").is_err());
 }
 
+#[test]
+fn what_is_rounded_and_widened_again_is_only_cut_off() {
+    let output = |name: &str| new().bytes(1, name.as_bytes());
+    let scalar = |name: &str, kind: u64, field: u64, bytes: &[u8]| {
+        let tensor = new().number(2, kind);
+        tensor.bytes(8, name.as_bytes()).bytes(field, bytes)
+    };
+    let begin = || {
+        new()
+            .inner(5, scalar("scale", 1, 4, &0.5f32.to_le_bytes()))
+            .inner(5, scalar("zero", 2, 5, &[0]))
+            .inner(5, scalar("other zero", 2, 5, &[7]))
+    };
+    let weights = || node("DequantizeLinear", &["w", "scale", "zero"], "wide");
+    let conv = || node("Conv", &["again", "wide"], "y");
+    let narrow = |zero: &str| {
+        begin()
+            .inner(1, node("QuantizeLinear", &["x", "scale", zero], "few"))
+            .inner(13, new().bytes(1, b"few"))
+            .inner(
+                1,
+                node("DequantizeLinear", &["few", "scale", zero], "again"),
+            )
+            .inner(1, weights())
+            .inner(1, conv())
+    };
+    let rounded = model(narrow("zero").inner(12, output("y")));
+    let most = scalar("few at most", 1, 9, &127.5f32.to_le_bytes());
+    let cut = begin()
+        .inner(1, relu("x", "few"))
+        .inner(5, most)
+        .inner(1, node("Min", &["few", "few at most"], "again"))
+        .inner(1, weights())
+        .inner(1, conv());
+    assert_eq!(
+        without_rounding(&rounded),
+        Ok(model(cut.inner(12, output("y"))))
+    );
+    // Bytes that do not begin at 0, and those that somebody else reads.
+    let shifted = narrow("other zero").inner(12, output("y"));
+    let read = narrow("zero").inner(1, node("Identity", &["few"], "bytes"));
+    let twice = narrow("zero").inner(1, node("DequantizeLinear", &["few", "scale", "zero"], "z"));
+    for graph in [shifted, read, twice] {
+        let same = model(graph);
+        assert_eq!(without_rounding(&same), Ok(same.clone()));
+    }
+    let real = fixture("../../../models/default/spoof.onnx");
+    let wide = without_rounding(&real).expect("a model");
+    assert_eq!(check_onnx(&wide), Ok(()));
+    let count =
+        |bytes: &[u8], name: &[u8]| bytes.windows(name.len()).filter(|w| *w == name).count();
+    assert_eq!(count(&wide, b"\"\x0eQuantizeLinear"), 0);
+    assert_eq!(count(&real, b"\"\x0eQuantizeLinear"), 5);
+}
+
+#[test]
+fn a_head_for_a_gpu_says_what_that_for_a_cpu_says() {
+    use crate::model::net::{Contract, Given, Net};
+    use crate::model::{Part, Runtime, place::Place};
+    let runtime = Runtime::load(None).expect("the library that `make test` fetches");
+    let score = |bytes: &[u8]| {
+        let contract = Contract {
+            part: Part::Spoof,
+            inputs: vec![
+                ("hidden", vec![-1, 10, -1, 256]),
+                ("spectral", vec![-1, -1, 1351]),
+            ],
+            optional: Vec::new(),
+            outputs: ["score", "parts", "short", "short_parts"]
+                .into_iter()
+                .zip([vec![-1], vec![-1, 4], vec![-1], vec![-1, 5]])
+                .collect(),
+        };
+        let net = Net::open(runtime, bytes, &Place::host(), contract).expect("the head");
+        let wave = |n: usize| -> Vec<f32> { (0..n).map(|i| (0.1 * i as f32).sin()).collect() };
+        let (hidden, spectral) = (wave(10 * 149 * 256), wave(298 * 1351));
+        let given = [
+            Given::Host(&[1, 10, 149, 256], &hidden),
+            Given::Host(&[1, 298, 1351], &spectral),
+        ];
+        net.run(&given, &[1], |score| score[0]).expect("a score")
+    };
+    let narrow = fixture("../../../models/default/spoof.onnx");
+    let wide = without_rounding(&narrow).expect("a model");
+    let (narrow, wide) = (score(&narrow), score(&wide));
+    assert!((narrow - wide).abs() < 0.02, "{narrow} {wide}");
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_judged_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
@@ -229,6 +323,7 @@ proptest! {
         bytes[index] = byte;
         bytes.truncate(cut.index(bytes.len()) + 1);
         let _ = without_output(&bytes, "y");
+        let _ = without_rounding(&bytes);
         let _ = check_onnx(&bytes);
     }
 

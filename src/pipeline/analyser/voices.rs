@@ -18,30 +18,7 @@ const NEWEST: usize = 75;
 /// as to embed each end, which costs a twentieth of all work on voices.
 const UNLIKE: f64 = 0.9;
 
-/// On a GPU an utterance has one of few lengths: those of one length run together, and there what runs alone costs as much as a
-/// batch. A CPU runs each as it is. Between the least and that of a full window lie multiples of half a second, in frames, at most
-/// so many.
-const GRID: usize = 25;
-const LENGTHS: usize = 4;
-
 impl Analyser {
-    /// How long utterances are on a GPU, and what is embedded by itself, frames, the longest first.
-    pub(super) fn grid(&self) -> Vec<usize> {
-        let (least, full) = (self.min_utterance.min(self.full), self.full);
-        let step = GRID * (full - least).div_ceil(LENGTHS * GRID).max(1);
-        let mut lengths: Vec<usize> = (least..full).filter(|n| n % step == 0).collect();
-        lengths.extend([least, NEWEST.min(full), full]);
-        lengths.sort_unstable_by(|a, b| b.cmp(a));
-        lengths.dedup();
-        lengths
-    }
-
-    /// Of these, in seconds, the ones that a window of so many frames has room for.
-    pub(in crate::pipeline) fn utterances_s(&self, frames: usize) -> Vec<f64> {
-        let lengths = self.grid().into_iter().filter(|n| *n <= frames);
-        lengths.map(frame_s).collect()
-    }
-
     /// Who spoke, and whether the voice is real.
     pub(super) fn utterances(&mut self, works: &mut [&mut Work], memories: &mut [StreamMemory]) {
         let mut spans = Vec::new();
@@ -170,34 +147,6 @@ fn health(meter: &mut Meter, frames: &Range<usize>, window: &Window, hidden: &Hi
     }
 }
 
-/// The end of an utterance, of the longest of these lengths that it has.
-pub(super) fn on_grid(utterance: Range<usize>, lengths: &[usize]) -> Range<usize> {
-    let fits = lengths.iter().find(|n| **n <= utterance.len());
-    let length = fits.copied().unwrap_or(utterance.len());
-    utterance.end - length..utterance.end
-}
-
 fn utterance_of<'a>(work: &'a mut Work) -> Option<&'a mut Utterance> {
     work.scores.as_mut().ok()?.utterance.as_mut()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_utterance_on_a_gpu_has_one_of_few_lengths_and_keeps_its_end() {
-        for (length, kept) in [
-            (75, 75),
-            (80, 75),
-            (99, 75),
-            (100, 100),
-            (148, 125),
-            (149, 149),
-        ] {
-            let found = on_grid(149 - length..149, &[149, 125, 100, 75]);
-            assert_eq!((found.len(), found.end), (kept, 149));
-        }
-        assert_eq!(on_grid(10..54, &[149, 40]), 14..54, "as much as has to be");
-    }
 }

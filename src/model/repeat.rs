@@ -1,0 +1,94 @@
+//! Utterances of several lengths in one batch. What is shorter than a window is repeated until it is as long, and its end stays
+//! the end. Of pooled frames that changes little: scores and embeddings are nearer to those of the utterance as it is than
+//! those of one cut to the next of few lengths, and the heads run once instead of once a length.
+
+use std::borrow::Cow;
+
+use crate::dsp::{HOP, WINDOW, frames};
+
+use super::input::Input;
+
+/// Samples of the last frame's window behind the last hop.
+const TAIL: usize = WINDOW - HOP;
+
+/// How long utterances become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Repeat {
+    vectors: usize,
+    samples: usize,
+}
+
+impl Repeat {
+    /// As long as what can be said in a window of so many samples at 16 kHz.
+    pub fn up_to_window(input: &Input, samples: usize) -> Self {
+        Self {
+            vectors: input.vectors(input.shape(samples)),
+            samples: frames(samples) / 2 * 2 * HOP + TAIL,
+        }
+    }
+
+    /// Hidden vectors of an utterance that has so many.
+    pub fn vectors(self, own: usize) -> usize {
+        own.max(self.vectors)
+    }
+
+    /// Its samples.
+    pub fn audio(self, own: &[f32]) -> Cow<'_, [f32]> {
+        let period = own.len().saturating_sub(TAIL);
+        if period == 0 || own.len() >= self.samples {
+            return own.into();
+        }
+        let body = self.samples - TAIL;
+        let mut all = Vec::with_capacity(self.samples);
+        all.extend_from_slice(&own[begin(period, body)..period]);
+        while all.len() < body {
+            all.extend_from_slice(&own[..period]);
+        }
+        all.extend_from_slice(&own[period..]);
+        all.into()
+    }
+}
+
+/// Which of `period` values is the first of `length`, so that the last is the last.
+fn begin(period: usize, length: usize) -> usize {
+    (period - length % period) % period
+}
+
+/// Which of `period` values each of `length` is.
+pub(super) fn turns(period: usize, length: usize) -> impl Iterator<Item = usize> {
+    let period = period.max(1);
+    (0..length).map(move |i| (i + begin(period, length)) % period)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_stays_the_end() {
+        let of = |period, length| turns(period, length).collect::<Vec<_>>();
+        assert_eq!(of(3, 3), [0, 1, 2]);
+        assert_eq!(of(3, 5), [1, 2, 0, 1, 2]);
+        assert_eq!(of(3, 6), [0, 1, 2, 0, 1, 2]);
+        assert_eq!(of(4, 2), [2, 3]);
+    }
+
+    #[test]
+    fn audio_and_vectors_are_repeated_alike() {
+        let repeat = Repeat::up_to_window(&Input::default(), 48_000);
+        assert_eq!((repeat.vectors, repeat.samples), (149, 47_920));
+        assert_eq!((repeat.vectors(75), repeat.vectors(149)), (149, 149));
+        for vectors in [75, 100, 148, 149] {
+            let own: Vec<f32> = (0..vectors * 2 * HOP + TAIL).map(|i| i as f32).collect();
+            let all = repeat.audio(&own);
+            assert_eq!(all.len(), repeat.samples);
+            // A vector's samples are that vector's, wherever it comes again.
+            for (at, vector) in turns(vectors, repeat.vectors).enumerate() {
+                assert_eq!(all[at * 2 * HOP], own[vector * 2 * HOP]);
+            }
+            assert_eq!(all.last(), own.last());
+        }
+        let long = vec![0.0; 50_000];
+        assert!(matches!(repeat.audio(&long), Cow::Borrowed(_)));
+    }
+}

@@ -69,7 +69,7 @@ pub struct Models {
     pub engine_cache: Option<PathBuf>,
     /// Numbers of the encoder's weights. Voices that were enrolled with one precision are not compared with the other's.
     pub precision: Precision,
-    /// Inference threads, 0 to 256; 0: one a core, and two on a GPU: one makes features while the other's batch runs.
+    /// Inference threads, 0 to 256; 0: one a core, and four on a GPU: while one's batch runs others make features.
     #[schemars(range(max = 256))]
     pub workers: usize,
     /// Windows, of any streams, that run through the models together at most, 0 to 256; 0: on a GPU as many as there are

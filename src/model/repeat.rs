@@ -1,6 +1,6 @@
 //! Utterances of several lengths in one batch. What is shorter than a window is repeated until it is as long, and its end stays
-//! the end. Of pooled frames that changes little: scores and embeddings are nearer to those of the utterance as it is than
-//! those of one cut to the next of few lengths, and the heads run once instead of once a length.
+//! the end. To pooled frames that makes little difference, less than to cut it to the next of few lengths
+//! (`models/recipes/repeat.py` measures it), and the heads run once instead of once a length.
 
 use std::borrow::Cow;
 

@@ -19,8 +19,9 @@ use super::{PipelineError, judge_of, warm_up};
 const GPU_MOST: usize = 32;
 /// On a CPU, of what waits anyway: a quarter of an encoder's time there is reading its weights, once a run.
 pub const CPU_BATCH: usize = 4;
-/// Workers on a GPU: one makes features while the other's batch runs.
-const GPU_WORKERS: usize = 2;
+/// Workers on a GPU: while one's batch runs others make features and launch what runs next. They share sessions, so that more of them
+/// take no memory there.
+const GPU_WORKERS: usize = 4;
 
 /// Models that are open, proven and warm.
 pub struct Ready {

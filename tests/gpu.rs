@@ -156,4 +156,10 @@ fn bench_says_where_and_how_many_at_once() {
     assert_eq!(one["provider"], "cpu");
     assert!(one["gpu_percent"].is_null(), "{one}");
     assert!(one["mean_batch"].as_f64() >= Some(1.0), "{one}");
+    let (runs, ran) = (
+        &one["models"]["encoder"]["runs"],
+        &one["models"]["encoder"]["ran_us"],
+    );
+    assert!(runs.as_u64() > Some(0) && ran.as_u64() > Some(0), "{one}");
+    assert!(one["models"]["speech"]["waited_us"].is_u64(), "{one}");
 }

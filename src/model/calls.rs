@@ -68,8 +68,13 @@ impl Models {
     /// [`Models::hear`] of many windows.
     pub fn hear_all(&mut self, stretches: &[Stretch]) -> Answers<Hidden> {
         let prepared = stretches.iter().map(|stretch| {
-            let features = self.front_end.features(*stretch)?;
-            let features = CowArray::from(self.front_end.accept(features.view())?.into_owned());
+            let features = match self.front_end.input() {
+                Input::LogMel {} => self.front_end.accept(stretch.fbank)?,
+                _ => {
+                    let features = self.front_end.features(*stretch)?;
+                    CowArray::from(self.front_end.accept(features.view())?.into_owned())
+                }
+            };
             Ok((features.dim(), features))
         });
         let prepared = prepared.collect();
@@ -110,7 +115,7 @@ impl Models {
             };
             let out = [size, layers, input.vectors((rows, columns)), dim];
             let values = stacked(group.iter().map(|f| contiguous(f)), size, scratch);
-            let tensor = net.run_on_device(shape, values.to_vec(), &out, place)?;
+            let tensor = net.run_on_device(shape, values, &out, place)?;
             let states = States::new(tensor, out);
             cutter.check(&states)?;
             *runs += 1;

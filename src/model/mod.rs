@@ -39,6 +39,7 @@ mod prove;
 mod repeat;
 mod runtime;
 mod sessions;
+mod spent;
 mod trust;
 mod views;
 
@@ -56,4 +57,5 @@ pub use pack::{Accuracy, Pack, Part};
 pub use place::{Device, Execution};
 pub use runtime::Runtime;
 pub use sessions::{GPU_LEAST, Models, Wanted};
+pub use spent::{Spent, Took};
 pub use trust::{Origin, SIGNATURE, Trust, make_keys, sign};

@@ -1,6 +1,9 @@
 //! One ONNX session held to its contract: names, ranks and dimensions when it is opened, shape and finite values at
 //! every run.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, Tensor, TensorElementType, ValueType};
 
@@ -11,6 +14,7 @@ use super::pack::Part;
 use super::place::{Device, Place};
 use super::plans::{Again, Plans};
 use super::runtime::{Runtime, chain};
+use super::spent::Spent;
 
 /// Name and dimensions of an input or output; −1 is a dynamic dimension.
 pub(super) type Port = (&'static str, Vec<i64>);
@@ -50,6 +54,7 @@ pub(super) struct Net {
     sessions: Plans,
     inputs: Vec<&'static str>,
     outputs: Vec<&'static str>,
+    spent: Arc<Spent>,
 }
 
 impl Net {
@@ -98,6 +103,7 @@ impl Net {
                 .chain(names(contract.optional))
                 .collect(),
             outputs: names(contract.outputs).collect(),
+            spent: Arc::default(),
         })
     }
 
@@ -122,7 +128,9 @@ impl Net {
         let part = self.part;
         let failed = |e: ort::Error| failed(part, &e);
         let session = self.sessions.for_inputs(inputs)?;
+        let asked = Instant::now();
         let mut session = session.hold();
+        let began = Instant::now();
         let mut values: Vec<(&str, SessionInputValue)> = Vec::with_capacity(inputs.len());
         for (name, given) in self.inputs.iter().zip(inputs) {
             let value = match given {
@@ -149,7 +157,9 @@ impl Net {
             }
             found.push(data);
         }
-        Ok(read(&found))
+        let read = read(&found);
+        self.spent.add(asked, began);
+        Ok(read)
     }
 
     /// Runs on one tensor of values and leaves the output where `place` has its memory, after its shape was found to be
@@ -157,24 +167,33 @@ impl Net {
     pub fn run_on_device(
         &self,
         shape: &[usize],
-        values: Vec<f32>,
+        values: &[f32],
         expected: &[usize],
         place: &Place,
     ) -> Result<Tensor<f32>, ModelError> {
         let part = self.part;
-        let session = self.sessions.for_inputs(&[Given::Host(shape, &values)])?;
+        let session = self.sessions.for_inputs(&[Given::Host(shape, values)])?;
+        let asked = Instant::now();
         let mut session = session.hold();
-        let run = || -> ort::Result<Tensor<f32>> {
+        let began = Instant::now();
+        let mut run = || -> ort::Result<Tensor<f32>> {
             let memory = place.memory()?;
             let mut binding = session.create_binding()?;
-            // Owned: a borrowed tensor would be copied by the binding.
-            let input = Tensor::from_array((shape.to_vec(), values))?;
-            binding.bind_input(self.inputs[0], &input)?;
+            match place.device.is_gpu() {
+                // It goes to the device from where it lies.
+                true => binding.bind_input(self.inputs[0], &*host(shape, values)?)?,
+                // The binding would copy a borrowed tensor, and slower.
+                false => {
+                    let input = Tensor::from_array((shape.to_vec(), values.to_vec()))?;
+                    binding.bind_input(self.inputs[0], &input)?;
+                }
+            }
             let output = self.outputs[0];
             binding.bind_output_to_device(output, &memory)?;
             take(session.run_binding(&binding)?.remove(output))
         };
         let tensor = run().map_err(|e| failed(part, &e))?;
+        self.spent.add(asked, began);
         check_shape(part, tensor.shape(), expected)?;
         // Without a provider for the device a binding silently falls back to the host's memory.
         if place.device.is_gpu() && tensor.memory_info().is_cpu_accessible() {
@@ -195,6 +214,11 @@ impl Net {
     /// See [`Plans::forget`].
     pub fn forget_shapes(&self) {
         self.sessions.forget();
+    }
+
+    /// How long its runs that gave an answer took so far.
+    pub fn spent(&self) -> Arc<Spent> {
+        self.spent.clone()
     }
 
     /// See [`Plans::settle`].

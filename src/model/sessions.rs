@@ -1,6 +1,8 @@
 //! The models of a pack as one engine worker owns them: opened against the contract where they are to run, and proven on
 //! their known answers. What they are asked is in `calls`.
 
+use std::sync::Arc;
+
 use super::batch::{Sizes, Tally};
 use super::cut::Cutter;
 use super::error::ModelError;
@@ -12,6 +14,7 @@ use super::pack::{Pack, Part};
 use super::place::{Device, Execution, Place};
 use super::repeat::Repeat;
 use super::runtime::Runtime;
+use super::spent::Spent;
 use super::views::Views;
 use crate::config::Precision;
 use crate::dsp::{MELS, SPECTRAL_DIM};
@@ -354,15 +357,28 @@ impl Models {
         self.nets().for_each(Net::settle);
     }
 
+    /// How long each model ran so far, by what it is for. Models that share sessions have the same ones.
+    pub fn spent(&self) -> Vec<(&'static str, Arc<Spent>)> {
+        let named = self.named();
+        named.map(|(name, net)| (name, net.spent())).collect()
+    }
+
     fn nets(&self) -> impl Iterator<Item = &Net> {
-        let heads = [&self.speaker, &self.spoof, &self.sound];
-        let probes = self.probes.iter().map(|(net, _)| net);
-        let views = self.views.iter().filter_map(Views::net);
-        [&self.vad, &self.encoder]
-            .into_iter()
-            .chain(heads.into_iter().flatten())
-            .chain(probes)
-            .chain(views)
+        self.named().map(|(_, net)| net)
+    }
+
+    fn named(&self) -> impl Iterator<Item = (&'static str, &Net)> {
+        let views = self.views.as_ref().and_then(Views::net);
+        let one = [
+            ("speech", Some(&self.vad)),
+            ("encoder", Some(&self.encoder)),
+            ("speaker", self.speaker.as_ref()),
+            ("views", views),
+            ("spoof", self.spoof.as_ref()),
+            ("sound", self.sound.as_ref()),
+        ];
+        let one = one.into_iter().filter_map(|(name, net)| Some((name, net?)));
+        one.chain(self.probes.iter().map(|(net, _)| ("probes", net)))
     }
 }
 

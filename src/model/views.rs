@@ -104,7 +104,7 @@ impl Views {
                 Ok(Made::Host(shape, scratch))
             }
             Self::Device(net, place) => {
-                let audio = stacked(pieces.iter().copied(), size, scratch).to_vec();
+                let audio = stacked(pieces.iter().copied(), size, scratch);
                 let view = net.run_on_device(&[size, samples], audio, &shape, place)?;
                 Ok(Made::Device(view))
             }

@@ -5,13 +5,14 @@ mod voices;
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::audio::{Level, SAMPLE_RATE};
 use crate::config;
 use crate::dsp::{HOP, WINDOW, frames};
 use crate::model::{
-    Device, Execution, Hidden, Memory, ModelError, Models, Moment, Pack, Runtime, Stretch, Tally,
-    Wanted,
+    Device, Execution, Hidden, Memory, ModelError, Models, Moment, Pack, Runtime, Spent, Stretch,
+    Tally, Wanted,
 };
 use crate::task::Scores;
 use crate::task::health::measure::{Measured, Meter};
@@ -154,6 +155,11 @@ impl Analyser {
     /// How often the encoder ran, and on how much.
     pub fn tally(&self) -> Tally {
         self.models.tally()
+    }
+
+    /// How long each model ran so far.
+    pub(super) fn spent(&self) -> Vec<(&'static str, Arc<Spent>)> {
+        self.models.spent()
     }
 
     pub(super) fn models(&mut self) -> &mut Models {

@@ -1,14 +1,14 @@
 //! Engine workers: each owns one set of sessions. They share one line of jobs, for a worker that waits beside one with a line
 //! before it makes the last in that line late. A stream is in the hands of one worker at a time, so its events come in order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::config;
-use crate::model::ModelError;
+use crate::model::{ModelError, Spent, Took};
 use crate::publish::control::Controls;
 use crate::publish::{Body, Bus, Event, EventId, SCHEMA, time};
 use crate::task::{Judge, Policy, Scores, StreamDecider};
@@ -37,9 +37,21 @@ pub struct Counters {
     pub encoder_runs: AtomicU64,
     /// Runs on several windows that failed, so that each was analysed by itself.
     pub retried: AtomicU64,
+    /// How long each model runs, of all workers.
+    models: Vec<(&'static str, Arc<Spent>)>,
 }
 
 impl Counters {
+    /// How long each model ran so far, over all workers, by what it is for.
+    pub fn models(&self) -> BTreeMap<&'static str, Took> {
+        let mut all = BTreeMap::new();
+        for (name, spent) in &self.models {
+            let sum: &mut Took = all.entry(*name).or_default();
+            *sum = *sum + spent.so_far();
+        }
+        all
+    }
+
     /// Windows that the encoder was given at once, on average; none before the first.
     pub fn mean_batch(&self) -> Option<f64> {
         let runs = self.encoder_runs.load(Ordering::Relaxed);
@@ -81,7 +93,16 @@ impl Engine {
             desk,
             controls,
         } = rules;
-        let counters = Arc::new(Counters::default());
+        let mut models: Vec<(&'static str, Arc<Spent>)> = Vec::new();
+        for (name, spent) in analysers.iter().flat_map(Analyser::spent) {
+            if !models.iter().any(|(_, known)| Arc::ptr_eq(known, &spent)) {
+                models.push((name, spent));
+            }
+        }
+        let counters = Arc::new(Counters {
+            models,
+            ..Counters::default()
+        });
         let queue = Arc::new(Queue::new(places));
         let batching = Batching {
             enough: batching.enough.min(streams.len()),

@@ -214,7 +214,8 @@ mod tests {
     fn a_gpu_has_few_workers_with_large_batches_and_a_cpu_many_with_small_ones() {
         let config = config(64);
         assert_eq!(workers(&config, Device::Cpu, 8), 8);
-        assert_eq!(workers(&config, Device::Cuda, 8), 2);
+        assert_eq!(workers(&config, Device::Cuda, 8), 4);
+        assert_eq!(workers(&config, Device::Cuda, 2), 2);
         let most = |device, precision| batching(&config, device, precision, 2).most;
         assert_eq!(most(Device::Cpu, Precision::Fp32), 4);
         assert_eq!(most(Device::Cpu, Precision::Int8), 1);

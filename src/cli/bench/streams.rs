@@ -1,11 +1,14 @@
 //! How many streams of speech a machine keeps up with.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::super::output::Cell;
 use super::super::{Failure, Output};
 use super::Bench;
 use super::trial::{self, Watch};
+use crate::model::Took;
 
 /// A window whose findings come later than this is of no use to somebody who waits at a door.
 const TOO_LATE_MS: f64 = 1_000.0;
@@ -28,6 +31,8 @@ struct Try {
     /// Where `nvidia-smi` tells, and the models run there.
     gpu_percent: Option<f64>,
     analysis_ms_per_encoded_window: f64,
+    /// How long each model ran, and was waited for.
+    models: BTreeMap<&'static str, Took>,
     resident_mib: Option<f64>,
     /// Of the process so far, earlier tries included.
     resident_peak_mib: Option<f64>,
@@ -90,6 +95,7 @@ fn attempt(bench: &Bench, streams: usize) -> Result<Try, Failure> {
         cores: seen.cores(),
         gpu_percent: seen.gpu_percent,
         analysis_ms_per_encoded_window: seen.analysis_ms_per_encoded_window,
+        models: seen.models,
         resident_mib: seen.resident.map(trial::mib),
         resident_peak_mib: seen.resident_peak.map(trial::mib),
         keeps_up: seen.lost_s == 0.0 && lag_p99_ms <= TOO_LATE_MS,

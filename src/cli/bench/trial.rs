@@ -1,5 +1,6 @@
 //! One pipeline, started, watched for a while and stopped.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use anyhow::Context;
 
 use crate::audio::{self, Opened, SAMPLE_RATE};
 use crate::config::{Config, Stream};
-use crate::model::{Device, Pack, Runtime};
+use crate::model::{Device, Pack, Runtime, Took};
 use crate::percentile::percentile;
 use crate::pipeline::{Counters, Pipeline, Ready};
 use crate::publish::{Body, Bus, Inbox, QUEUE, Sink, SinkError};
@@ -65,6 +66,8 @@ pub struct Seen {
     pub wall: Duration,
     /// Milliseconds of analysis for each window that reached the encoder.
     pub analysis_ms_per_encoded_window: f64,
+    /// How long each model ran.
+    pub models: BTreeMap<&'static str, Took>,
     /// Memory in use at the end, bytes.
     pub resident: Option<u64>,
     /// The most memory that was in use since the process began, bytes.
@@ -123,6 +126,8 @@ pub fn run_from(
     let mut before = Mark::now(&Counters::default());
     let pipeline = Pipeline::start_from(config, ready, pack, bus.clone(), open)?;
     let counters = pipeline.counters();
+    // They ran before, when they were proven.
+    before.models = counters.models();
     if !watch.warm_up.is_zero() {
         wait(&pipeline, before.at + watch.warm_up);
         lock(&notes).lags.clear();
@@ -155,6 +160,7 @@ pub fn run_from(
         analysis_ms_per_encoded_window: (after.busy_ns - before.busy_ns) as f64
             / 1e6
             / encoded.max(1) as f64,
+        models: after.models_since(&before),
         resident: after.usage.and_then(|usage| usage.resident),
         resident_peak: after.usage.map(|usage| usage.resident_peak),
         furthest_s: notes.furthest_s,
@@ -177,6 +183,7 @@ struct Mark {
     runs: u64,
     lost_samples: u64,
     busy_ns: u64,
+    models: BTreeMap<&'static str, Took>,
 }
 
 impl Mark {
@@ -189,7 +196,16 @@ impl Mark {
             runs: counters.encoder_runs.load(Relaxed),
             lost_samples: counters.lost_samples.load(Relaxed),
             busy_ns: counters.busy_ns.load(Relaxed),
+            models: counters.models(),
         }
+    }
+
+    fn models_since(&self, before: &Self) -> BTreeMap<&'static str, Took> {
+        let known = |name| before.models.get(name).copied().unwrap_or_default();
+        let models = self.models.iter();
+        models
+            .map(|(name, took)| (*name, *took - known(name)))
+            .collect()
     }
 }
 

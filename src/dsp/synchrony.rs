@@ -36,8 +36,10 @@ const fn pairs(gaps: &[usize]) -> usize {
     count
 }
 
-/// Log energies of one frame, less their mean over the frame: by time, then by band, so that all bands are compared at once.
-type Bands = [[f64; BANDS]; SLOTS];
+/// Log energies of one frame, less their mean over the frame: by time, then by band, so that all bands are compared at once. Beyond
+/// the last band stand zeros, for partners that are not there.
+type Bands = [Slot; SLOTS];
+type Slot = [f64; BANDS + GAPS[GAPS.len() - 1]];
 
 /// Collects the short windows of one window; its buffers are kept from one window to the next.
 pub struct Synchrony {
@@ -109,6 +111,8 @@ wide! {
     fn measure(logs: &[[f64; BANDS]], out: &mut [f64; SYNCHRONY_DIM]) {
         let bands = centred(logs);
         let (early, late) = (&bands[..SLOTS - 1], &bands[1..]);
+        let squares = mean_squares(&bands);
+        let (squares_early, squares_late) = (mean_squares(early), mean_squares(late));
         let mut out = out.iter_mut();
         let mut put = |values: &[f64]| {
             for (value, out) in values.iter().zip(out.by_ref()) {
@@ -116,12 +120,11 @@ wide! {
             }
         };
         for gap in GAPS {
-            put(&correlations(&bands, &bands, gap)[..BANDS - gap]);
+            put(&correlations((&bands, &squares), (&bands, &squares), gap)[..BANDS - gap]);
         }
-        let (mut squares, mut cubes, mut steps) = ([0.0; BANDS], [0.0; BANDS], [0.0; BANDS]);
+        let (mut cubes, mut steps) = ([0.0; BANDS], [0.0; BANDS]);
         for slot in &bands {
             for i in 0..BANDS {
-                squares[i] += slot[i] * slot[i] / SLOTS as f64;
                 cubes[i] += slot[i] * slot[i] * slot[i] / SLOTS as f64;
             }
         }
@@ -130,13 +133,14 @@ wide! {
                 steps[i] += (slot[i] - before[i]).abs() / (SLOTS - 1) as f64;
             }
         }
-        put(&squares.map(f64::sqrt));
+        put(&squares.map(f64::sqrt)[..BANDS]);
         put(&std::array::from_fn::<f64, BANDS, _>(|i| {
             let spread = squares[i] + 1e-3;
             cubes[i] / (spread * spread.sqrt())
         }));
         put(&steps);
         for gap in LATE_GAPS {
+            let (early, late) = ((early, &squares_early), (late, &squares_late));
             put(&correlations(late, early, gap)[..BANDS - gap]);
             put(&correlations(early, late, gap)[..BANDS - gap]);
         }
@@ -151,7 +155,7 @@ fn centred(logs: &[[f64; BANDS]]) -> Bands {
             mean[i] += slot[i] / SLOTS as f64;
         }
     }
-    let mut bands = [[0.0; BANDS]; SLOTS];
+    let mut bands = [[0.0; _]; SLOTS];
     for (out, slot) in bands.iter_mut().zip(logs) {
         for i in 0..BANDS {
             out[i] = slot[i] - mean[i];
@@ -160,23 +164,33 @@ fn centred(logs: &[[f64; BANDS]]) -> Bands {
     bands
 }
 
+#[inline(always)]
+fn mean_squares(slots: &[Slot]) -> Slot {
+    let mut squares = [0.0; _];
+    for slot in slots {
+        for i in 0..BANDS {
+            squares[i] += slot[i] * slot[i];
+        }
+    }
+    squares.map(|sum: f64| sum / slots.len() as f64)
+}
+
+/// Slots of all bands, and their mean squares.
+type Moving<'a> = (&'a [Slot], &'a Slot);
+
 /// Of each band `i` of `low` and `i + gap` of `high`, whose means are (nearly) zero already; 0 where there is next to nothing.
 /// The last `gap` bands have no partner: theirs are of no use.
 #[inline(always)]
-fn correlations(low: &[[f64; BANDS]], high: &[[f64; BANDS]], gap: usize) -> [f64; BANDS] {
-    let (mut ab, mut aa, mut bb) = ([0.0; BANDS], [0.0; BANDS], [0.0; BANDS]);
-    for (low, high) in low.iter().zip(high) {
-        // Beyond the last band stand zeros, so that the loop is of one length.
-        let mut partner = [0.0; BANDS];
-        partner[..BANDS - gap].copy_from_slice(&high[gap..]);
+fn correlations(low: Moving, high: Moving, gap: usize) -> [f64; BANDS] {
+    let mut products = [0.0; BANDS];
+    for (low, high) in low.0.iter().zip(high.0) {
+        let partners = &high[gap..gap + BANDS];
         for i in 0..BANDS {
-            ab[i] += low[i] * partner[i];
-            aa[i] += low[i] * low[i];
-            bb[i] += partner[i] * partner[i];
+            products[i] += low[i] * partners[i];
         }
     }
-    let n = low.len() as f64;
-    std::array::from_fn(|i| ab[i] / n / (aa[i] / n * (bb[i] / n) + 1e-6).sqrt())
+    let (n, partners) = (low.0.len() as f64, &high.1[gap..]);
+    std::array::from_fn(|i| products[i] / n / (low.1[i] * partners[i] + 1e-6).sqrt())
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ def main(argv=None):
     p.add_argument("--audio", type=Path, default=Path("examples/scene/scene.flac"), help="16 kHz, mono")
     p.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     numbers = lambda t: [int(n) for n in t.split(",")]
-    p.add_argument("--streams", type=numbers, default=[250, 500, 750, 1000, 1500, 2000, 3000], help="numbers to try, until one is too many")
+    p.add_argument("--streams", type=numbers, default=[500, 1000, 2000, 3000, 4000, 6000], help="numbers to try, until one is too many")
     p.add_argument("--batch", type=numbers, default=[32, 128], help="windows at once, each tried")
     p.add_argument("--workers", type=numbers, default=[4], help="of the daemon, each tried")
     p.add_argument("--seconds", type=float, default=6.0, help="how long each is measured")

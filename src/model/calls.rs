@@ -8,6 +8,7 @@ use ndarray::{ArrayView2, CowArray, Ix2, s};
 use super::batch::{Sizes, batched, only};
 use super::cut::Cutter;
 use super::error::ModelError;
+use super::head::Head;
 use super::hidden::{Hidden, States};
 use super::input::{Input, Stretch};
 use super::net::{Given, Net};
@@ -355,49 +356,6 @@ pub(super) fn opinion_shapes(size: usize, parts: usize, short: usize) -> Vec<Vec
     shapes
 }
 
-/// A head that reads nothing but hidden states.
-struct Head<'m> {
-    net: &'m Net,
-    cutter: &'m Cutter,
-    sizes: Sizes,
-    repeat: Option<Repeat>,
-}
-
-impl<'m> Head<'m> {
-    /// One that is asked of whole windows, as long as they are.
-    fn of_windows(net: &'m Net, cutter: &'m Cutter, sizes: Sizes) -> Self {
-        Self {
-            net,
-            cutter,
-            sizes,
-            repeat: None,
-        }
-    }
-
-    /// The `width` values that it says of each window.
-    fn ask(
-        &self,
-        prepared: Answers<((usize, usize), Hidden)>,
-        retried: &mut u64,
-        width: usize,
-    ) -> Answers<Vec<f32>> {
-        let length = |own: usize| self.repeat.map_or(own, |repeat| repeat.vectors(own));
-        let prepared = prepared.into_iter().map(|window| {
-            let ((batch, own), hidden) = window?;
-            Ok(((batch, length(own)), (length(own), hidden)))
-        });
-        batched(prepared.collect(), retried, |group| {
-            let size = self.sizes.of(group.len());
-            let hidden: Vec<&Hidden> = group.iter().map(|(_, hidden)| hidden).collect();
-            let cut = self.cutter.cut(&hidden, size, group[0].0)?;
-            let inputs = [Given::Tensor(cut.tensor())];
-            self.net.run(&inputs, &[size, width], |values| {
-                rows_of(values, width, group.len())
-            })
-        })
-    }
-}
-
 /// The values of several windows behind each other, in `scratch`; then the last ones again, until there are `size`. Of one window
 /// alone, its own.
 pub(super) fn stacked<'a>(
@@ -421,7 +379,7 @@ pub(super) fn stacked<'a>(
 }
 
 /// The first `count` rows of a matrix with this many columns.
-fn rows_of(values: &[f32], columns: usize, count: usize) -> Vec<Vec<f32>> {
+pub(super) fn rows_of(values: &[f32], columns: usize, count: usize) -> Vec<Vec<f32>> {
     let rows = values.chunks(columns.max(1)).take(count);
     rows.map(<[f32]>::to_vec).collect()
 }

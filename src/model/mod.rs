@@ -25,6 +25,7 @@ mod calibration;
 mod calls;
 mod cut;
 mod error;
+mod head;
 mod heads;
 mod hidden;
 mod input;

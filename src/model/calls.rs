@@ -5,15 +5,13 @@ use std::borrow::Cow;
 
 use ndarray::{ArrayView2, CowArray, Ix2, s};
 
-use super::batch::{Sizes, batched, only};
-use super::cut::Cutter;
+use super::batch::{batched, only};
 use super::error::ModelError;
 use super::head::Head;
 use super::hidden::{Hidden, States};
 use super::input::{Input, Stretch};
-use super::net::{Given, Net};
+use super::net::Given;
 use super::pack::Part;
-use super::repeat::Repeat;
 use super::sessions::Models;
 use super::views::rows;
 use crate::dsp::{HOP, MELS, SAMPLE_RATE};

@@ -160,6 +160,8 @@ mod tests {
                 assert_eq!(sizes.all(), met, "{most}");
             }
         }
+        // The most that can be configured: each has a session.
+        assert_eq!(Sizes::of_utterances(256).all().len(), 11);
     }
 
     #[test]

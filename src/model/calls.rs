@@ -194,14 +194,12 @@ impl Models {
         let prepared = windows.iter().map(|(hidden, samples)| {
             let (batch, own) = self.fits(part, hidden)?;
             self.same_window(hidden, samples)?;
-            let length = repeat.map_or(own, |repeat| repeat.vectors(own));
-            let samples = repeat.map_or((*samples).into(), |repeat| repeat.audio(samples));
             let window = Spoken {
                 hidden,
-                length,
-                samples,
+                length: repeat.vectors(own),
+                samples: repeat.audio(samples),
             };
-            Ok(((batch, length, window.samples.len()), window))
+            Ok(((batch, window.length, window.samples.len()), window))
         });
         let prepared = prepared.collect();
         let (Some(net), Some(views)) = (&self.spoof, &mut self.views) else {

@@ -12,7 +12,7 @@ pub(super) struct Head<'m> {
     pub net: &'m Net,
     pub cutter: &'m Cutter,
     pub sizes: Sizes,
-    pub repeat: Option<Repeat>,
+    pub repeat: Repeat,
 }
 
 impl<'m> Head<'m> {
@@ -22,7 +22,7 @@ impl<'m> Head<'m> {
             net,
             cutter,
             sizes,
-            repeat: None,
+            repeat: Repeat::default(),
         }
     }
 
@@ -33,10 +33,10 @@ impl<'m> Head<'m> {
         retried: &mut u64,
         width: usize,
     ) -> Answers<Vec<f32>> {
-        let length = |own: usize| self.repeat.map_or(own, |repeat| repeat.vectors(own));
         let prepared = prepared.into_iter().map(|window| {
             let ((batch, own), hidden) = window?;
-            Ok(((batch, length(own)), (length(own), hidden)))
+            let length = self.repeat.vectors(own);
+            Ok(((batch, length), (length, hidden)))
         });
         batched(prepared.collect(), retried, |group| {
             let size = self.sizes.of(group.len());

@@ -129,8 +129,8 @@ impl Input {
         match self {
             Self::LogMel {} => (dsp::frames(samples), MELS),
             Self::Waveform { sample_rate, .. } => {
-                let ratio = *sample_rate as usize * samples;
-                (1, ratio / dsp::SAMPLE_RATE as usize)
+                let rate = *sample_rate as usize;
+                (1, samples * rate / dsp::SAMPLE_RATE as usize)
             }
             Self::KaldiFbank { mels, .. } => (dsp::frames(samples), *mels),
         }

@@ -11,8 +11,8 @@ use super::input::Input;
 /// Samples of the last frame's window behind the last hop.
 const TAIL: usize = WINDOW - HOP;
 
-/// How long utterances become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How long utterances become; by default each stays as long as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Repeat {
     vectors: usize,
     samples: usize,
@@ -88,7 +88,10 @@ mod tests {
             }
             assert_eq!(all.last(), own.last());
         }
-        let long = vec![0.0; 50_000];
+        let (long, short) = (vec![0.0; 50_000], vec![0.0; 1_000]);
         assert!(matches!(repeat.audio(&long), Cow::Borrowed(_)));
+        let never = Repeat::default();
+        assert_eq!(never.vectors(75), 75);
+        assert!(matches!(never.audio(&short), Cow::Borrowed(_)));
     }
 }

@@ -75,7 +75,7 @@ pub struct Models {
     pub(super) sizes: Sizes,
     pub(super) utterances: Sizes,
     /// What utterances are repeated up to, so that those of all lengths run together.
-    pub(super) repeat: Option<Repeat>,
+    pub(super) repeat: Repeat,
     /// Where their values are put behind each other.
     pub(super) scratch: Scratch,
     /// What was asked for and does not work here, with the reason.
@@ -231,7 +231,7 @@ impl Models {
             probes.push((net, probe.labels.len()));
         }
         let together = if place.device.is_gpu() { GPU_LEAST } else { 1 };
-        let models = Self {
+        let mut models = Self {
             vad,
             encoder,
             front_end: FrontEnd::new(m.encoder.input.clone()),
@@ -254,12 +254,11 @@ impl Models {
             tally: Tally::default(),
             sizes: Sizes::of_windows(together),
             utterances: Sizes::of_utterances(together),
-            repeat: None,
+            repeat: Repeat::default(),
             scratch: Scratch::default(),
             refused: Vec::new(),
             place,
         };
-        let mut models = models;
         models.prove(pack)?;
         models.nets().for_each(Net::forget_shapes);
         tracing::debug!(pack = pack.name(), version = pack.version(), provider = %models.device(), "models opened");
@@ -338,7 +337,7 @@ impl Models {
     /// The same with utterances that are repeated until they are as long as a window of so many samples at 16 kHz, for a GPU:
     /// there few alone cost as much as many together.
     pub fn repeating(mut self, samples: usize) -> Self {
-        self.repeat = Some(Repeat::up_to_window(self.front_end.input(), samples));
+        self.repeat = Repeat::up_to_window(self.front_end.input(), samples);
         self
     }
 

@@ -129,14 +129,14 @@ pub(super) fn only<R>(answers: Vec<R>) -> Result<R, ModelError> {
 /// A run that returned fewer answers than it was given items: impossible with outputs whose shape was checked.
 fn lacking() -> ModelError {
     ModelError::Run {
-        part: super::pack::Part::Encoder,
+        part: super::part::Part::Encoder,
         reason: "it answered for fewer windows than it was given".into(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::pack::Part;
+    use super::super::part::Part;
     use super::*;
 
     fn failed() -> ModelError {

@@ -11,7 +11,7 @@ use super::head::Head;
 use super::hidden::{Hidden, States};
 use super::input::{Input, Stretch};
 use super::net::Given;
-use super::pack::Part;
+use super::part::Part;
 use super::sessions::Models;
 use super::views::rows;
 use crate::dsp::{HOP, MELS, SAMPLE_RATE};

@@ -10,7 +10,7 @@ use ort::value::{DynValue, Tensor, TensorRef, TensorValueType};
 use super::error::ModelError;
 use super::hidden::{Hidden, States};
 use super::net::not_finite;
-use super::pack::Part;
+use super::part::Part;
 use super::place::Place;
 use super::plans::Shared;
 use super::repeat::turns;

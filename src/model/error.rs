@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::pack::Part;
+use super::part::Part;
 use super::place::Device;
 
 /// Why models cannot be loaded or run.

@@ -9,7 +9,7 @@ use ort::memory::AllocationDevice;
 use ort::value::Tensor;
 
 use super::error::ModelError;
-use super::pack::Part;
+use super::part::Part;
 use super::runtime::chain;
 
 /// What one run of the encoder made, `[batch, layers, vectors, dim]`, in the memory of its device.

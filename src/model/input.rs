@@ -4,7 +4,7 @@ use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 use serde::Deserialize;
 
 use super::error::ModelError;
-use super::pack::Part;
+use super::part::Part;
 use crate::audio::WIDE_RATE;
 use crate::dsp::{self, KaldiFbank, KaldiOptions, MELS};
 

@@ -10,7 +10,7 @@ use super::hidden::{Hidden, States};
 use super::input::Stretch;
 use super::manifest::Going;
 use super::net::{Given, Net};
-use super::pack::Part;
+use super::part::Part;
 use super::sessions::{Models, Scratch};
 use crate::dsp::{HOP, MELS};
 

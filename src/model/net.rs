@@ -10,7 +10,7 @@ use ort::value::{Outlet, Tensor, TensorElementType, ValueType};
 use super::cut::{host, take};
 use super::error::ModelError;
 use super::onnx::{check_onnx, without_rounding};
-use super::pack::Part;
+use super::part::Part;
 use super::place::{Device, Place};
 use super::plans::{Again, Plans};
 use super::runtime::{Runtime, chain};

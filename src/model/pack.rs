@@ -1,6 +1,5 @@
 //! A pack on disk: manifest read, every file inside the folder, of sane size and of the promised hash.
 
-use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -13,6 +12,7 @@ use super::error::ModelError;
 use super::heads::{Probe, ProbeKind, Short};
 use super::input::Input;
 use super::manifest::{Health, Manifest};
+use super::part::Part;
 use crate::config::Precision;
 use crate::dsp::SAMPLE_RATE;
 
@@ -20,36 +20,6 @@ use crate::dsp::SAMPLE_RATE;
 const FILE_LIMIT: u64 = (2 << 30) - 1;
 /// The largest manifest, bytes.
 const MANIFEST_LIMIT: u64 = 1 << 20;
-
-/// One of the models in a pack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Part {
-    /// Voice activity.
-    Vad,
-    /// Hidden states.
-    Encoder,
-    /// Speaker embedding.
-    Speaker,
-    /// Bona fide or spoof.
-    Spoof,
-    /// Classes of sounds; not every pack has it.
-    Sound,
-    /// One question more about a window; a pack may have several.
-    Probe,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Vad => "vad",
-            Self::Encoder => "encoder",
-            Self::Speaker => "speaker",
-            Self::Spoof => "spoof",
-            Self::Sound => "sound",
-            Self::Probe => "probe",
-        })
-    }
-}
 
 /// One measured number of a pack, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]

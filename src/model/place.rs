@@ -11,7 +11,7 @@ use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 
 use super::error::ModelError;
-use super::pack::Part;
+use super::part::Part;
 use super::runtime::{Runtime, chain};
 use crate::config::{self, Provider};
 

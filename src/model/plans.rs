@@ -10,7 +10,7 @@ use ort::session::Session;
 
 use super::error::ModelError;
 use super::net::{Given, commit};
-use super::pack::Part;
+use super::part::Part;
 use super::place::Place;
 use super::runtime::Runtime;
 

@@ -6,7 +6,7 @@ use ort::value::Tensor;
 use super::calls::stacked;
 use super::error::ModelError;
 use super::net::{Contract, Given, Net};
-use super::pack::Part;
+use super::part::Part;
 use super::place::Place;
 use super::runtime::Runtime;
 use crate::dsp::{SAMPLE_RATE, SPECTRAL_DIM, SpectralView, frames};

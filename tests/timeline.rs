@@ -172,6 +172,32 @@ fn what_holds_no_speech_is_told() {
 }
 
 #[test]
+fn several_recordings_are_judged_each_by_itself_and_one_that_cannot_be_does_not_end_it() {
+    let place = place();
+    write_wav(&place.path("real.wav"), RATE, &scene(&[(1.2, 5.0)]));
+    write_wav(&place.path("fake.wav"), RATE, &scene(&[(34.8, 39.8)]));
+    write_wav(&place.path("silence.wav"), RATE, &silence(4.0, RATE));
+    let alone = [("real.wav", 0), ("fake.wav", 1)]
+        .map(|(name, exit)| place.run(&["--json", "detect", name]).expect(exit).json());
+    let names = ["real.wav", "silence.wav", "none.wav", "fake.wav"];
+    let ended = place.run(&[&["--json", "detect"][..], &names].concat());
+    let ended = ended.expect(3);
+    let lines = ended.stdout.lines();
+    let records: Vec<Value> = lines.map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(records, alone);
+    for told in ["silence.wav: expected", "none.wav"] {
+        assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    }
+    // One that is rejected is enough for the exit code, whatever comes after it.
+    let table = place.run(&["detect", "fake.wav", "real.wav"]).expect(1);
+    let at = |word: &str| table.stdout.find(word).unwrap_or_else(|| panic!("{word}"));
+    assert!(at("fake.wav") < at("REJECT") && at("REJECT") < at("real.wav"));
+    let arguments = ["detect", "fake.wav", "real.wav", "--image", "both.png"];
+    let ended = place.run(&arguments).expect(2);
+    assert!(ended.stderr.contains("one recording"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_picture_is_a_png_in_a_place_that_can_be_written() {
     let place = place();
     write_wav(&place.path("real.wav"), RATE, &scene(&[(1.2, 5.0)]));

@@ -25,29 +25,35 @@ const LEAST_S: f64 = 0.6;
 /// Arguments of `detect`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The recording: wav, flac, mp3, ogg, m4a.
-    pub file: PathBuf,
+    /// Recordings: wav, flac, mp3, ogg, m4a.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
     /// Also ask how the score holds under small changes, whatever it is.
     #[arg(long)]
     pub check_neighbours: bool,
-    /// Write a picture: the spectrogram, the segments, the score under it.
+    /// Write a picture: the spectrogram, the segments, the score under it. Of one recording.
     #[arg(long, value_name = "FILE.png")]
     pub image: Option<PathBuf>,
     #[command(flatten)]
     pub analysis: Analysis,
 }
 
-/// One verdict on the recording, one a window, and a timeline of what is real in it.
+/// Of each recording one verdict, one a window, and a timeline of what is real in it. What cannot be judged is told, and the others are judged all the same.
 pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
-    if let Some(path) = &args.image
-        && !path
-            .extension()
-            .is_some_and(|e| e.eq_ignore_ascii_case("png"))
-    {
-        let found = path.display();
-        return Err(Failure::usage(anyhow!(
-            "--image: expected a name that ends in .png, found {found}"
-        )));
+    if let Some(path) = &args.image {
+        let ends = path.extension();
+        if !ends.is_some_and(|e| e.eq_ignore_ascii_case("png")) {
+            let found = path.display();
+            return Err(Failure::usage(anyhow!(
+                "--image: expected a name that ends in .png, found {found}"
+            )));
+        }
+        if args.files.len() > 1 {
+            let found = args.files.len();
+            return Err(Failure::usage(anyhow!(
+                "--image: expected one recording, found {found}; it is a picture of one"
+            )));
+        }
     }
     let config = args.analysis.config()?;
     let wanted = Wanted {
@@ -62,7 +68,33 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
             "expected spoof.enabled = true, found false; detection is off in this configuration"
         )));
     }
-    let signal = bench.signal(&args.file)?;
+    let (mut outcome, mut failed) = (Outcome::Success, false);
+    for (nth, file) in args.files.iter().enumerate() {
+        match judge(&mut bench, file, &args, nth, output) {
+            Ok(Outcome::Success) => {}
+            Ok(worse) => outcome = worse,
+            Err(failure @ Failure::Runtime(_)) if args.files.len() > 1 => {
+                failure.report();
+                failed = true;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    match failed {
+        true => Err(Failure::Reported),
+        false => Ok(outcome),
+    }
+}
+
+/// The `nth` of the recordings, and what to say of it.
+fn judge(
+    bench: &mut Workbench,
+    file: &Path,
+    args: &Args,
+    nth: usize,
+    output: &Output,
+) -> Result<Outcome, Failure> {
+    let signal = bench.signal(file)?;
     let window = bench.config.window.clone();
     let scores = bench.analyser().recording(&signal, &window)?;
     let policy = Policy::new(&bench.config.spoof.decision);
@@ -76,8 +108,8 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         })
         .collect();
     let evidence = Evidence::of([scores.as_slice()]);
-    let found = Found::of(&mut bench, &signal, &policy)?;
-    let whole = verdict::spoof(&bench, &evidence).map(|part| (part, evidence.speech_s));
+    let found = Found::of(bench, &signal, &policy)?;
+    let whole = verdict::spoof(bench, &evidence).map(|part| (part, evidence.speech_s));
     let (overall, speech_s) = whole.or_else(|| found.mean(&policy)).with_context(|| {
         let there = match found.speech_s() {
             0.0 => "none".to_owned(),
@@ -85,13 +117,14 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         };
         format!(
             "{}: expected at least {LEAST_S} s of speech, found {there}; only voices can be judged",
-            args.file.display()
+            file.display()
         )
     })?;
     let above = overall.llr - policy.threshold();
-    let hold = match neighbours::is_asked(&bench, args.check_neighbours, overall.verdict, above) {
-        true => neighbours::neighbourhood(&mut bench, &signal, &scores, true)?
-            .and_then(|h| h.spoof(&bench)),
+    let hold = match neighbours::is_asked(bench, args.check_neighbours, overall.verdict, above) {
+        true => {
+            neighbours::neighbourhood(bench, &signal, &scores, true)?.and_then(|h| h.spoof(bench))
+        }
         false => None,
     };
     let verdict = neighbours::held(overall.verdict, &[hold.as_ref()]);
@@ -100,18 +133,22 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
         ..overall
     };
     if let Some(path) = &args.image {
-        found.draw(&bench, &signal, (&args.file, overall), path)?;
+        found.draw(bench, &signal, (file, overall), path)?;
     }
     let names = bench.pack.spoof_short_parts();
     if output.is_json() {
         let part = |(start, end, part): &(f64, f64, verdict::Part)| json!({ "start_s": start, "end_s": end, "llr": part.llr, "verdict": part.verdict });
         output.record(&json!({
-            "verdict": overall.verdict, "llr": overall.llr, "speech_s": speech_s, "neighbours": hold,
+            "file": file.display().to_string(), "verdict": overall.verdict, "llr": overall.llr, "speech_s": speech_s, "neighbours": hold,
             "windows": windows.iter().map(part).collect::<Vec<_>>(),
             "segments": found.segments.iter().map(|s| described(s, names)).collect::<Vec<_>>(),
             "curve": found.curve.iter().map(|(start, end, llr)| json!({ "start_s": start, "end_s": end, "llr": llr })).collect::<Vec<_>>(),
         }))?;
     } else {
+        if args.files.len() > 1 {
+            let before = if nth > 0 { "\n" } else { "" };
+            output.line(format_args!("{before}{}", file.display()))?;
+        }
         output.line(format_args!(
             "{}  voice {} ({:.1} s of speech){}\n",
             verdict::word(overall.verdict),

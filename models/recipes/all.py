@@ -11,7 +11,7 @@ from .common.corpus import arguments
 
 STEPS = [("common.corpus", "cache/index.csv"), ("speaker.trials", None), ("spoof.trials", None),
          ("encoder.bank", "bank/index.npz"), ("encoder.train --minutes 65", "pretrained.json"), ("encoder.tune", "encoder.json"), ("speaker.train", "speaker.json"),
-         ("spoof.vocoders --kind melgan --minutes 11", "vocoder_melgan.json"), ("spoof.vocoders --kind hifigan --minutes 11", "vocoder_hifigan.json"),
+         ("spoof.originals", "originals/index.csv"), ("spoof.vocoders --kind melgan --minutes 11", "vocoder_melgan.json"), ("spoof.vocoders --kind hifigan --minutes 11", "vocoder_hifigan.json"),
          ("spoof.vocoders --kind istft --minutes 7", "vocoder_istft.json"), ("spoof.vocoders --kind codec --minutes 7", "vocoder_codec.json"),
          ("spoof.copy_synthesis", "copies.npz"), ("spoof.bank", "listener_bank/states.f16"), ("spoof.listener", "listener.json"),
          ("spoof.train --leave-out 1", "spoof.json"), ("sound.extra", "extra/extra.json"), ("sound.train", "sound.json"), ("vad.train", "vad.json"), ("encoder.ablation", "ablation.json"),

@@ -182,12 +182,12 @@ def in_half(folder):
     return half.half(folder / "encoder.onnx", folder / "encoder.fp16.onnx", {"fbank": known_input("fbank")})
 
 
-def anew(made, names, folder, version):
-    """Writes the graphs of these networks again; the rest of the pack stays, and what was measured of it."""
+def anew(one, names, folder, version):
+    """Writes the graphs of these networks again; the rest of the pack stays, and what was measured of it. `one(name)`: exports one."""
     report = json.loads((folder / "report.json").read_text())
     for name in names:
         kept = {k: report[name][k] for k in ("training", "int8", "fp16") if k in report[name]}
-        report[name] = {**kept, **export_one(name, made[name], folder)}
+        report[name] = {**kept, **one(name)}
     if "encoder" in names and "int8" in report["encoder"]:
         report["encoder"]["int8"] = quantise(folder)
     if "encoder" in names and "fp16" in report["encoder"]:
@@ -201,20 +201,24 @@ def main():
     p.add_argument("--out", default="models/default")
     p.add_argument("--version", default="2.7.0")
     p.add_argument("--fp16", action="store_true", help="an encoder in 16-bit floating point too, for GPUs")
-    p.add_argument("--only", help="networks of a pack that is there already, encoder,speaker: their graphs anew, the same weights (restore.py)")
+    p.add_argument("--only", help="networks of a pack that is there already: encoder,speaker, their graphs anew, the same weights (restore.py); spoof, trained anew")
     a = p.parse_args()
     torch.manual_seed(0)
     Path(a.out).mkdir(parents=True, exist_ok=True)
     made, reports = load(a.work)
-    if a.only:
-        return anew(made, a.only.split(","), Path(a.out), a.version)
-    report = {"onnxruntime": ort.__version__, "torch": torch.__version__, "machine": f"{platform.machine()}, 2 CPU cores, no accelerator"}
     at = Path(a.work) / "calibration.json"
     measured = json.loads(at.read_text()) if at.exists() else {}
     at = Path(a.work) / "short.pt"
     short_of = torch.load(at, map_location="cpu") if at.exists() else None
-    for name, net in made.items():
-        report[name] = {"training": reports[name], **export_one(name, net, a.out, measured.get("spoof_parts"), measured.get("spoof_int8"), short_of)}
+
+    def one(name):
+        told = {"training": reports[name]} if reports[name]["trained"] or not a.only else {}
+        return {**told, **export_one(name, made[name], a.out, measured.get("spoof_parts"), measured.get("spoof_int8"), short_of)}
+
+    if a.only:
+        return anew(one, a.only.split(","), Path(a.out), a.version)
+    report = {"onnxruntime": ort.__version__, "torch": torch.__version__, "machine": f"{platform.machine()}, 2 CPU cores, no accelerator"}
+    report |= {name: one(name) for name in made}
     report["encoder"]["int8"] = quantise(a.out)
     if a.fp16:
         report["encoder"]["fp16"] = in_half(a.out)

@@ -1,7 +1,9 @@
 """The trained weights of a pack's encoder and layer-pooling speaker head, out of its ONNX files, as the checkpoints that the other recipes start from.
 
 `python -m models.recipes.restore [--pack models/default] [--work DIR]` writes `<work>/encoder.pt` and `speaker.pt`, where the checkpoints of the
-training are gone. What comes out is compared with what the files say, to 1e-4.
+training are gone. What comes out is compared with what the files say, to 1e-4. Of a spoof head in whole floating point (`--spoof FILE`: 2.4.0 was the last
+version of the default pack that had one, `git show 18e91e7:models/default/spoof.onnx`) the listener as well, `<work>/listener.pt`; of it only the names and
+shapes are compared, spoof.train judges what it hears.
 """
 import argparse
 from pathlib import Path
@@ -59,11 +61,20 @@ def speaker(path):
     return net.eval()
 
 
+def listener(path):
+    net, found = nets.Listener(), {n.removeprefix("listener."): v for n, v in weights(path).items() if n.startswith("listener.")}
+    net.load_state_dict({n: found.get(n, v) if n.endswith("num_batches_tracked") else found[n] for n, v in net.state_dict().items()})
+    return net.eval()
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--pack", default="models/default")
     p.add_argument("--work", default="models/.train")
+    p.add_argument("--spoof")
     a = p.parse_args()
+    if a.spoof:
+        torch.save(listener(a.spoof).state_dict(), Path(a.work) / "listener.pt")
     for name, make, feed in (("encoder", encoder, "fbank"), ("speaker", speaker, "hidden")):
         path = Path(a.pack) / f"{name}.onnx"
         net = make(path)

@@ -1,4 +1,4 @@
-"""Augmentation of one clip: reverberation, equaliser and band limit in one pass through the spectrum, noise, mu-law, gain, Opus."""
+"""Augmentation of one clip: reverberation, equaliser and band limit in one pass through the spectrum, noise, mu-law, gain, codecs."""
 import io
 
 import numpy as np
@@ -66,21 +66,28 @@ def add_noise(x, noise, snr):
     return x if b < 1e-10 else x + noise * np.sqrt(a / b / 10 ** (snr / 10) + 1e-20)
 
 
-def coded(x, rng, codec="OPUS", rate=RATE):
-    """There and back through Opus or MP3 at a random bit rate (in memory)."""
-    import soundfile as sf
+CODECS = {  # of libsndfile, with the range of its compression level, and the rate where it has one of its own
+    "OPUS": (dict(format="OGG", subtype="OPUS"), (0.85, 0.99), None),
+    "MP3": (dict(format="MP3", subtype="MPEG_LAYER_III"), (0.3, 0.9), None),
+    "VORBIS": (dict(format="OGG", subtype="VORBIS"), (0.4, 1.0), None),
+    "GSM": (dict(format="WAV", subtype="GSM610"), None, 8000),
+}
 
-    b = io.BytesIO()
-    peak = max(1.0, np.abs(x).max() * 1.05)
-    kind = {"OPUS": dict(format="OGG", subtype="OPUS"), "MP3": dict(format="MP3", subtype="MPEG_LAYER_III")}[codec]
-    sf.write(b, x / peak, rate, compression_level=float(rng.uniform(0.85, 0.99) if codec == "OPUS" else rng.uniform(0.3, 0.9)), **kind)
+
+def coded(x, rng, codec="OPUS", rate=RATE):
+    """There and back through one of `CODECS` at a random bit rate (in memory)."""
+    import soundfile as sf
+    import soxr
+
+    kind, levels, own = CODECS[codec]
+    b, peak, n = io.BytesIO(), max(1.0, np.abs(x).max() * 1.05), len(x)
+    more = {"compression_level": float(rng.uniform(*levels))} if levels else {}
+    sf.write(b, soxr.resample(x / peak, rate, own) if own else x / peak, own or rate, **kind, **more)
     b.seek(0)
     y, told = sf.read(b, dtype="float32")
     if told != rate:
-        import soxr
-
         y = soxr.resample(y, told, rate)
-    return np.resize(y, len(x)) * peak if len(y) < len(x) else y[: len(x)] * peak
+    return np.resize(y, n) * peak if len(y) < n else y[:n] * peak
 
 
 class Augmenter:

@@ -79,14 +79,21 @@ class Corpus:
             r["offset"], r["length"] = int(r["offset"]), int(r["length"])
             r["who"] = r["group"] + "/" + r["label"]
         self.by_path = {r["path"]: r for r in self.rows}
-        self.data = np.memmap(cache / "audio.i16", dtype=np.int16, mode="r")
+        self.data = {"": np.memmap(cache / "audio.i16", dtype=np.int16, mode="r")}
+
+    def join(self, other):
+        """The clips of another cache beside these, by their paths and their kind."""
+        kind = other.rows[0]["kind"]
+        self.data[kind] = other.data[""]
+        self.rows += [{**r, "cache": kind} for r in other.rows]
+        self.by_path = {r["path"]: r for r in self.rows}
 
     def audio(self, row, start=0, length=None):
         if isinstance(row, str):
             row = self.by_path[row]
         a = row["offset"] + start
         b = row["offset"] + (row["length"] if length is None else min(row["length"], start + length))
-        return self.data[a:b].astype(np.float32) / 32768.0
+        return self.data[row.get("cache", "")][a:b].astype(np.float32) / 32768.0
 
     def select(self, split, kind, min_seconds=0.0):
         split = {split} if isinstance(split, str) else set(split)

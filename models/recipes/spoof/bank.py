@@ -6,8 +6,8 @@ reduced to 64 principal components each, stand at 50 Hz.
 
 There are two banks: the heads do not learn from the clips that the listener learned from, for what it makes of those is not what it will make of
 clips to come. In the listener's, real speech beside a system's is of demo pages only, so that it hears more of their kind.
-Files in `<work>/spoof_bank` and `<work>/listener_bank`: `clips.i16` [2 * PAIRS, 48000] (real and fake in turn); the listener's `states.f16`
-[2 * PAIRS, 150, 192].
+Files in `<work>/spoof_bank` and `<work>/listener_bank`: `clips.i16` [clips, 48000] (real and fake in turn); the listener's `states.f16`
+[clips, 150, 192].
 """
 import sys
 import types
@@ -18,12 +18,13 @@ import numpy as np
 import torch
 
 from ..common.augment import Augmenter
-from ..common.corpus import arguments, open_corpus, to_i16
+from ..common.corpus import arguments, to_i16
 from .data import SpoofData
+from .originals import joined
 
 N, FRAMES, KEEP = 48000, 150, 64
-PAIRS = 6000
-BANKS = {"spoof_bank": (0, True), "listener_bank": (3000, False)}  # seed of the first pair, whether LibriSpeech is among the real speech of random pairs
+# Seeds of the pairs, whether LibriSpeech is among the real speech of random pairs. No seed is in both: most pairs would be the same.
+BANKS = {"spoof_bank": (range(8_000), True), "listener_bank": (range(10_000, 16_000), False)}
 LAYERS = (3, 6)
 
 
@@ -71,7 +72,7 @@ _C = {}
 
 def _start(args, libri):
     torch.set_num_threads(1)
-    c = open_corpus(args)
+    c = joined(args)
     _C.update(aug=Augmenter(c), data=SpoofData(c, args.work, libri))
 
 
@@ -85,13 +86,13 @@ def wave(clips):
     return torch.tensor(np.asarray(clips, np.float32) / 32768)
 
 
-def draw(a, folder, first, libri):
-    """The bank's clips, [2 * PAIRS, N]."""
+def draw(a, folder, seeds, libri):
+    """The bank's clips, [2 * pairs, N]."""
     folder.mkdir(exist_ok=True)
     at = folder / "clips.i16"
     if not at.exists():
         with get_context("spawn").Pool(a.threads, _start, (a, libri)) as pool, open(folder / "clips.part", "wb") as out:
-            for i, pair in enumerate(pool.imap(_pair, range(first, first + PAIRS), chunksize=16)):
+            for i, pair in enumerate(pool.imap(_pair, seeds, chunksize=16)):
                 pair.tofile(out)
                 if i % 500 == 0:
                     print("pairs", i, flush=True)
@@ -101,9 +102,9 @@ def draw(a, folder, first, libri):
 
 def main():
     a = arguments(__doc__, threads=2)
-    for name, (first, libri) in BANKS.items():
+    for name, (seeds, libri) in BANKS.items():
         folder = Path(a.work) / name
-        clips = draw(a, folder, first, libri)
+        clips = draw(a, folder, seeds, libri)
     if (folder / "states.f16").exists():
         return
     torch.set_num_threads(a.threads)

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..common.corpus import RATE, arguments, open_corpus, to_i16
+from ..common.corpus import RATE, arguments, to_i16
 from . import vocoders
+from .originals import joined
 
 SECONDS = 8
-SPEECH = 250  # rows of `speech` beside all of `bonafide`
+SPEECH, ORIGINALS = 250, 40  # rows of `speech` beside all of `bonafide`, and of each voice of the originals
 
 
 def world(x, rng):
@@ -131,7 +132,8 @@ def kinds(work):
 def source_rows(corpus):
     speech = corpus.select("train", "speech", 3.0)
     pick = np.random.default_rng(77).choice(len(speech), SPEECH, replace=False)
-    return corpus.select("train", "bonafide", 1.0) + [speech[i] for i in sorted(pick)]
+    originals = [r for r in corpus.select("train", "original", 1.2) if int(r["path"][-4:]) < ORIGINALS]  # numbered within a voice, in an order that was drawn
+    return corpus.select("train", "bonafide", 1.0) + [speech[i] for i in sorted(pick)] + originals
 
 
 _S = {}
@@ -139,7 +141,7 @@ _S = {}
 
 def _start(args, work):
     torch.set_num_threads(1)
-    _S.update(c=open_corpus(args), kinds=kinds(work))
+    _S.update(c=joined(args), kinds=kinds(work))
 
 
 def _copy(job):
@@ -161,7 +163,7 @@ def main():
     from multiprocessing import get_context
 
     a = arguments(__doc__)
-    rows, names, audio = source_rows(open_corpus(a)), [], []
+    rows, names, audio = source_rows(joined(a)), [], []
     with get_context("spawn").Pool(2, _start, (a, a.work)) as pool:
         for n, out in enumerate(pool.imap(_copy, enumerate(rows), chunksize=4)):
             names += [name for name, _ in out]

@@ -9,6 +9,8 @@ import numpy as np
 
 from ..common import augment
 
+CODED = {"none": 0.42, "OPUS": 0.16, "MP3": 0.16, "VORBIS": 0.18, "mu_law": 0.04, "GSM": 0.04}  # shares of the channel's coders
+
 
 def trim(x):
     """Without leading and trailing silence (40 dB below the loudest 25 ms)."""
@@ -26,7 +28,7 @@ class SpoofData:
     def __init__(self, corpus, work, libri=True):
         self.c = corpus
         group = lambda rows: [[r for r in rows if r["group"] == g] for g in sorted({r["group"] for r in rows})]
-        self.real = group([r for r in corpus.select("train", "bonafide", 0.8) if libri or r["group"] != "librispeech"])
+        self.real = group([r for k in ("bonafide", "original") for r in corpus.select("train", k, 0.8) if libri or r["group"] != "librispeech"])
         self.fake = group(corpus.select("train", "spoof", 0.6))
         z = np.load(Path(work) / "copies.npz")
         self.audio, copies = z["audio"], {}
@@ -65,13 +67,11 @@ class SpoofData:
 
     @staticmethod
     def channel(x, rng, n, aug):
-        u = rng.random()
-        if u < 0.2:
-            x = augment.coded(x, rng)
-        elif u < 0.35:
-            x = augment.coded(x, rng, "MP3")
-        elif u < 0.4:
+        kind = rng.choice(list(CODED), p=list(CODED.values()))
+        if kind == "mu_law":
             x = augment.mu_law(x)
+        elif kind != "none":
+            x = augment.coded(x, rng, kind)
         if rng.random() < 0.6:
             x = augment.shape(x, rng, p_reverb=0.12, p_eq=0.6, p_band=0.3)
         if rng.random() < 0.3:

@@ -2,6 +2,7 @@
 
 Three of them read sentences of ours, at speeds, pitches and voices drawn at random: `piper` (VITS), `hibari` (a small network with harmonics and noise) and `kokoro`
 (StyleTTS 2 with an inverse STFT; mixtures of five voices). `hifigan` is a vocoder: copies of the real clips, by way of their mel spectrogram.
+Beside the real speech of the test split stand the demo split's voices as Debian ships them, where originals.py was run.
 
     pip install --no-deps -r models/recipes/spoof/engines.txt
     python -m models.recipes.spoof.engines --corpus DIR
@@ -21,12 +22,12 @@ import soundfile
 import soxr
 import torch
 
-from ..common.corpus import RATE, arguments, open_corpus
+from ..common.corpus import RATE, arguments
 from ..export import session
 from ..pack import Pack
-from . import partial, vocoders
+from . import originals, partial, vocoders
 
-EACH, PARTIAL = 60, 20  # files of an engine, and recordings with a sentence of it
+EACH, PROMPTS, PARTIAL = 60, 30, 20  # files of an engine, those of a demo voice, and recordings with a sentence of an engine
 SENTENCES = """Could you send the money before noon, please? The office closes early today.
 My new number is on the card that I left at the front desk.
 I lost my phone at the airport, so this is the only way to reach me.
@@ -110,7 +111,7 @@ def kept(folder, name, x):
 def files(c, engines, rows, folder):
     """Whole files: lines of the first list, and of each engine what it said."""
     lines, said = [], {}
-    for n, row in enumerate(rows):
+    for n, row in enumerate(rows + originals.some(c, "demo", PROMPTS, 2.5)):
         lines.append((kept(folder, f"real_{n:03d}.flac", c.audio(row)), "bonafide", row["group"]))
     for k, (name, speak) in enumerate(sorted(engines.speak.items())):
         for n in range(EACH):
@@ -148,7 +149,7 @@ def recordings(c, engines, pack, rows, said, folder):
 
 def main():
     a = arguments(__doc__, pack="models/default")
-    c, engines, work = open_corpus(a), Engines(), Path(a.work)
+    c, engines, work = originals.joined(a), Engines(), Path(a.work)
     rows = c.select("test", "bonafide", 2.0)
     folders = [work / name for name in ("engines", "engines_partial")]
     for folder in folders:

@@ -47,7 +47,9 @@ def main():
     states = np.memmap(work / "listener_bank" / "states.f16", np.float16, "r").reshape(len(clips), -1, 3 * KEEP)
     net, head = nets.Listener(), nn.Sequential(nn.BatchNorm1d(2 * nets.HEARD), nn.Dropout(0.3), nn.Linear(2 * nets.HEARD, 64), nn.ReLU(), nn.Linear(64, 1))
     if a.start:
-        net.load_state_dict(torch.load(work / f"{a.start}.pt")), head.load_state_dict(torch.load(work / f"{a.start}_head.pt"))
+        net.load_state_dict(torch.load(work / f"{a.start}.pt"))
+        if (at := work / f"{a.start}_head.pt").exists():  # not of a listener out of a pack
+            head.load_state_dict(torch.load(at))
     opt = torch.optim.AdamW([*net.parameters(), *head.parameters()], lr=a.lr, weight_decay=0.03)
     rng, step, run, log, judged = np.random.default_rng(a.seed), 0, Late(), [], 0.0
     print("parameters", nets.parameters(net), flush=True)

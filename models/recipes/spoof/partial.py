@@ -3,7 +3,8 @@
 The sentence is a clip of one of the corpus's spoof systems between real clips of a voice that the pack's speaker head takes for the same (instead of the
 real clip of the same words where the corpus has that), or the sentence's own copy-synthesis in a longer recording (WORLD, Griffin-Lim, LPC: ways that
 the training knew, voices that it did not). Loudness is matched, edges are crossfaded, a codec or channel goes over the whole file. Each file has a twin
-that is made in the same way without anything synthetic. `dev` is for choosing, `test` for reporting; on
+that is made in the same way without anything synthetic. Recordings of train and dev are also made of some clips of one voice of the originals (originals.py),
+where those are there. `dev` is for choosing, `test` for reporting; on
 `train` (`--splits train`) the second reading of short windows is trained (short.py).
 
 Writes `<work>/partial/<split>/*.flac` and `<work>/partial/<split>.txt`: `path system [start end]`, of what is real `bonafide` for the system.
@@ -13,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from ..common import augment
-from ..common.corpus import RATE, arguments, open_corpus
+from ..common.corpus import RATE, arguments
 from ..pack import Pack
+from . import originals
 from .copy_synthesis import griffin_lim, lpc, world
 from .data import edges
 
@@ -23,6 +25,7 @@ SENTENCE = (1.2, 5.0)  # seconds of a synthetic sentence
 PER_RECORDING = 2
 RECORDING = (8.0, 20.0)  # seconds of a recording in which a sentence is copied
 PER_SYSTEM, RECORDINGS = {"train": 20}, {"train": 160}  # how many of a system, and recordings; of the others 6 and 30
+PER_VOICE = {"train": 8, "dev": 8}  # recordings of a voice of the originals
 SEEDS = {"dev": 0, "test": 1, "train": 7}
 SAME_VOICE = 0.49  # cosine at which the speaker head's log-likelihood ratio is 0
 FADE, MARGIN = int(0.02 * RATE), int(0.03 * RATE)
@@ -164,6 +167,25 @@ def write(folder, name, x, rng, system="bonafide", fake=None):
     return (f"{folder.name}/{name}.flac", system, *(f"{t:.3f}" for t in times))
 
 
+def recordings(c, split, rng):
+    """Real recordings as they are, and some clips of one voice of the originals after each other."""
+    rows = c.select(split, "speech", RECORDING[0])
+    for i in sorted(rng.permutation(len(rows))[: RECORDINGS.get(split, 30)]):
+        yield c.audio(rows[i], 0, int(RECORDING[1] * RATE))
+    voices = {}
+    for row in c.select(split, "original", SENTENCE[0]):
+        voices.setdefault(row["group"], []).append(row)
+    for rows in voices.values():
+        order = rng.permutation(len(rows))
+        for _ in range(PER_VOICE[split]):
+            pieces, length = [], 0
+            while len(order) and length < 1.25 * RECORDING[0] * RATE:
+                pieces.append(trimmed(c.audio(rows[order[0]])))
+                order, length = order[1:], length + len(pieces[-1])
+            if length >= RECORDING[0] * RATE:
+                yield joined(pieces, rng)[0][: int(RECORDING[1] * RATE)].astype(np.float32)
+
+
 def make(c, pack, split, folder, seed):
     rng, lines = np.random.default_rng([93, seed]), []
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,9 +193,7 @@ def make(c, pack, split, folder, seed):
         y, spans = joined(with_it, rng)
         lines.append(write(folder, f"{k:03d}_{system}", y, rng, system, spans[at]))
         lines.append(write(folder, f"{k:03d}_real", joined(without, rng)[0], rng))
-    rows = c.select(split, "speech", RECORDING[0])
-    for k, row in enumerate(rows[i] for i in sorted(rng.permutation(len(rows))[: RECORDINGS.get(split, 30)])):
-        x = c.audio(row, 0, int(RECORDING[1] * RATE))
+    for k, x in enumerate(recordings(c, split, rng)):
         for n in range(PER_RECORDING):
             span, name = sentence(x, rng, most=0.6), sorted(COPIES)[(2 * k + n) % len(COPIES)]
             if span is None:
@@ -191,7 +211,7 @@ def make(c, pack, split, folder, seed):
 
 def main():
     a = arguments(__doc__, pack="models/default", splits="dev,test")
-    c, pack = open_corpus(a), Pack(a.pack)
+    c, pack = originals.joined(a), Pack(a.pack)
     for split in a.splits.split(","):
         make(c, pack, split, Path(a.work) / "partial" / split, SEEDS[split])
 

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from ..common import metrics, nets, torch_features
-from ..common.corpus import arguments, open_corpus
+from ..common.corpus import arguments
 from ..common.device import half
-from . import trials
-from .bank import N, wave
+from . import originals, trials
+from .bank import BANKS, N, wave
 from .data import SpoofData
 
 OVER_TIME = {"hidden", "cepstra", "heard"}
@@ -66,7 +66,7 @@ def systems(c, work, count):
     at = work / "spoof_bank" / "systems.json"
     if not at.exists():
         data, out = SpoofData(c, work), []
-        for seed in range(count):
+        for seed in BANKS["spoof_bank"][0][:count]:
             rng = np.random.default_rng([31, seed])
             rng.integers(2**31)
             data.pair(rng, N)
@@ -184,16 +184,16 @@ def main():
     a = arguments(__doc__, steps=250, expert_steps=1500, threads=2, kinds=",".join(nets.Fusion.KINDS), leave_out=0)
     torch.set_num_threads(a.threads)
     torch.manual_seed(1)
-    c, work = open_corpus(a), Path(a.work)
+    c, work = originals.joined(a), Path(a.work)
     encoder, net = nets.Encoder(), nets.Spoof()
     encoder.load_state_dict(torch.load(work / "encoder.pt"))
     net.listener.load_state_dict(torch.load(work / "listener.pt"))
     encoder.eval(), net.eval()
     clips = np.memmap(work / "spoof_bank" / "clips.i16", np.int16, "r").reshape(-1, N)
     data = kept(encoder, net, clips, work)
-    dev = [(torch.tensor(np.stack(w)), len(w)) for w in (trials.windows(c.audio(p)) for p, *_ in trials.read("dev"))]
-    seen = [features(encoder, net, x) for x, _ in dev]
-    names, y, g = (np.array(v) for v in zip(*trials.read("dev")))
+    dev = trials.read("dev") + originals.listed(c)
+    seen = [features(encoder, net, torch.tensor(np.stack(trials.windows(c.audio(p))))) for p, *_ in dev]
+    names, y, g = (np.array(v) for v in zip(*dev))
     y = y.astype(int)
 
     @torch.no_grad()

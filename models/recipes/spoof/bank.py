@@ -24,7 +24,7 @@ from .originals import joined
 
 N, FRAMES, KEEP = 48000, 150, 64
 # Seeds of the pairs, whether LibriSpeech is among the real speech of random pairs. No seed is in both: most pairs would be the same.
-BANKS = {"spoof_bank": (range(8_000), True), "listener_bank": (range(10_000, 16_000), False)}
+BANKS = {"spoof_bank": (range(24_000), True), "listener_bank": (range(30_000, 36_000), False)}
 LAYERS = (3, 6)
 
 

@@ -20,6 +20,10 @@ from .bank import BANKS, N, wave
 from .data import SpoofData
 
 OVER_TIME = {"hidden", "cepstra", "heard"}
+WHOLE = 8_000  # clips of which these are kept, which are large; of the others, statistics alone
+# What the fusion counts beside each of the others: by itself it tells few copies of dev speakers by ways that it knows (EER 21 %, fine structure 8, synchrony 5.5). All three together
+# tell 4.6 % with 0.5, 6.6 with 1 (24,000 pairs), the dev files alike.
+SHARE = 0.5
 
 
 @torch.no_grad()
@@ -40,8 +44,8 @@ def statistics(x):
 
 
 def kept(encoder, net, clips, work):
-    """The features of all clips, mapped from the work folder; those over time, which are large, only of the first half."""
-    n = len(clips) // 2
+    """The features of all clips, mapped from the work folder; those over time of the first `WHOLE`."""
+    n = min(WHOLE, len(clips))
     shapes = {"hidden": (n, nets.Fusion.LOWER, 149, nets.DIM), "cepstra": (n, 298, 180), "heard": (n, 149, nets.HEARD), "fine": (len(clips), nets.FINE), "synchrony": (len(clips), nets.SYNCHRONY)}
     at = {n: work / "spoof_bank" / f"{n}.npy" for n in shapes}
     missing = [k for k in shapes if not at[k].exists()]
@@ -106,7 +110,8 @@ def fit(parameters, scores, steps, batch, rate, after=lambda step: None):
 
 
 def fit_experts(net, x, steps, use=None, batch=256):
-    """Each of the heads from its own start and order of pairs, the same in every run. `use`: the pairs it may hear."""
+    """Each of the heads from its own start and order of pairs, the same in every run. `use`: the pairs it may hear. They learn as they judge, in `eval` mode:
+    with dropout, dev files are told worse (fine structure 24.8 % for 16.4)."""
     x = torch.as_tensor(np.asarray(x), dtype=torch.float32)
     net.mean.copy_(x.mean(0)), net.std.copy_(x.std(0) + 1e-6)
     x, losses = net.scaled(x), []
@@ -166,9 +171,8 @@ def leave_one_out(c, work, data, made, steps=700, folds=8, seed=0):
     for k in range(folds):
         use, test = np.nonzero(at != k)[0], np.nonzero(at == k)[0]
         for x in stats:
-            net = nets.Experts(x.shape[1], heads=1)
+            net = nets.Experts(x.shape[1], heads=1).eval()
             fit_experts(net, x, steps, use)
-            net.eval()
             with torch.no_grad():
                 i = np.stack([2 * test, 2 * test + 1], 1).flatten()
                 score[i] += net(torch.from_numpy(x[i]).float()).numpy()
@@ -181,7 +185,7 @@ def leave_one_out(c, work, data, made, steps=700, folds=8, seed=0):
 
 
 def main():
-    a = arguments(__doc__, steps=250, expert_steps=1500, threads=2, kinds=",".join(nets.Fusion.KINDS), leave_out=0)
+    a = arguments(__doc__, steps=1000, expert_steps=4500, threads=2, kinds=",".join(nets.Fusion.KINDS), leave_out=0)
     torch.set_num_threads(a.threads)
     torch.manual_seed(1)
     c, work = originals.joined(a), Path(a.work)
@@ -203,14 +207,12 @@ def main():
 
     short = lambda r: {k: r[k] for k in ("eer_percent", "matched_eer_percent")}
     report = {"trained": True, "seed": 31, "pairs": len(clips) // 2, "steps": a.steps, "expert_steps": a.expert_steps, "dev": {}}
-    heard = nets.Experts(2 * nets.HEARD)  # for comparison: not in the shipped head
+    heard = nets.Experts(2 * nets.HEARD).eval()  # for comparison: not in the shipped head
     fit_experts(heard, nets.frame_statistics(torch.from_numpy(np.asarray(data["heard"], np.float32))), a.expert_steps)
-    heard.eval()
     report["dev"]["statistics of the listener alone"] = short(told(lambda h, s, l, *_: heard(nets.frame_statistics(l)))[1])
     apart = []
     for k, (name, head) in enumerate({"fine": net.fine, "synchrony": net.synchrony}.items()):
         report[f"{name}_loss"] = fit_experts(head, data[name], a.expert_steps)
-        head.eval()
         s, r = told(lambda *f: head(f[3 + k]))
         report["dev"][{"fine": "fine structure", "synchrony": "synchrony of bands"}[name] + " alone"] = short(r)
         apart.append(s)
@@ -223,12 +225,12 @@ def main():
         fusion = nets.Fusion(kind)
         loss = fit_fusion(fusion, data, a.steps)
         s, r = told(lambda h, s, l, *_: fusion(h, s, l))
-        both = trials.summary(s / s.std() + s_apart, y, g, names)
+        both = trials.summary(SHARE * s / s.std() + s_apart, y, g, names)
         report["dev"][kind] = {**short(r), "loss": round(loss, 4), "parameters": nets.parameters(fusion), "with both": short(both)}
         print(kind, report["dev"][kind], s.std(), flush=True)
         mark = both["eer_percent"] + both["matched_eer_percent"]
         if kind not in ("ssl", "spectral"):
-            tried.append((mark, kind, fusion, both, 1 / s.std()))
+            tried.append((mark, kind, fusion, both, SHARE / s.std()))
     good = min(tried, key=lambda t: t[0])[3]["eer_high_percent"]
     _, report["kind"], net.fusion, both, weight = min((t for t in tried if t[3]["eer_percent"] <= good), key=lambda t: (nets.parameters(t[2]), t[0]))
     net.weights.copy_(torch.tensor([weight, *(1 / s.std() for s in apart)]))

@@ -1,7 +1,7 @@
 """Clips for spoof training, always a real one and a fake one through the same random channel.
 
 Most pairs are a real recording and its own copy-synthesis, cut at the same place: what differs is the synthesis alone. The others are a
-clip of one of the corpus's train systems beside a real clip of any demo page or LibriSpeech voice.
+clip of one of the corpus's train systems beside a real clip of any demo page, LibriSpeech voice or voice of the originals.
 """
 from pathlib import Path
 

@@ -2,8 +2,7 @@
 
 `python -m models.recipes.restore [--pack models/default] [--work DIR]` writes `<work>/encoder.pt` and `speaker.pt`, where the checkpoints of the
 training are gone. What comes out is compared with what the files say, to 1e-4. Of a spoof head in whole floating point (`--spoof FILE`: 2.4.0 was the last
-version of the default pack that had one, `git show 18e91e7:models/default/spoof.onnx`) the listener as well, `<work>/listener.pt`; of it only the names and
-shapes are compared, spoof.train judges what it hears.
+version of the default pack that had one, `git show 18e91e7:models/default/spoof.onnx`) the listener as well, `<work>/listener.pt`.
 """
 import argparse
 from pathlib import Path
@@ -13,7 +12,8 @@ import onnx
 import torch
 
 from .common import nets
-from .export import compare, known_input, session
+from .export import compare, difference, known_input, session
+from .spoof.short import HEARD
 
 
 def weights(path):
@@ -74,7 +74,13 @@ def main():
     p.add_argument("--spoof")
     a = p.parse_args()
     if a.spoof:
-        torch.save(listener(a.spoof).state_dict(), Path(a.work) / "listener.pt")
+        net, m, feed = listener(a.spoof), onnx.load(a.spoof), {n: known_input(n) for n in ("hidden", "spectral")}
+        m.graph.output.append(onnx.helper.make_tensor_value_info(HEARD, onnx.TensorProto.FLOAT, None))
+        with torch.no_grad():
+            worst = difference(net(nets.Spoof.views(torch.tensor(feed["spectral"]))[1]).numpy(), session(m.SerializeToString()).run([HEARD], feed)[0])
+        assert worst <= 1e-4, worst
+        torch.save(net.state_dict(), Path(a.work) / "listener.pt")
+        print(f"listener: {nets.parameters(net)} parameters, {worst:.1e} from the graph")
     for name, make, feed in (("encoder", encoder, "fbank"), ("speaker", speaker, "hidden")):
         path = Path(a.pack) / f"{name}.onnx"
         net = make(path)

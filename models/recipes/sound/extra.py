@@ -5,14 +5,13 @@
 """
 import json
 import re
-import subprocess
 from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..common import torch_features
+from ..common import debian, torch_features
 from ..common.corpus import RATE, arguments
 
 PACKAGES = ("ardentryst asc-music enigma-data extremetuxracer-data fretsonfire-songs-muldjord fretsonfire-songs-sectoid gunroar-data hex-a-hop-data "
@@ -24,11 +23,7 @@ SECONDS, CROPS, LEAST, MOST = 12, 6, 25, 40
 
 def tracks(folder, package):
     """The audio files of a package that are music by their path."""
-    at = folder / "files" / package
-    if not at.exists():
-        deb = next((folder / "deb").glob(f"{package}_*.deb"))
-        at.mkdir(parents=True)
-        subprocess.run(["dpkg-deb", "-x", deb, at], check=True)
+    at = debian.unpacked(folder, package)
     return sorted(p for p in at.rglob("*") if p.suffix.lower() in (".ogg", ".oga", ".mp3", ".flac", ".wav", ".opus") and MUSIC.search(str(p.relative_to(at))))[:MOST]
 
 
@@ -57,10 +52,7 @@ def crops(path):
 def main():
     a = arguments(__doc__, threads=2)
     folder = Path(a.work) / "extra"
-    (folder / "deb").mkdir(parents=True, exist_ok=True)
-    missing = [p for p in PACKAGES if not list((folder / "deb").glob(f"{p}_*.deb"))]
-    if missing:
-        subprocess.run(["apt-get", "download", "-qq", *missing], cwd=folder / "deb", check=True)
+    debian.fetch(folder, PACKAGES)
     jobs = [(p, t) for p in PACKAGES for t in tracks(folder, p)]
     with Pool(a.threads) as pool:
         made = pool.map(crops, [t for _, t in jobs], chunksize=4)

@@ -101,11 +101,10 @@ def draw(a, folder, seeds, libri):
 
 
 def main():
-    a = arguments(__doc__, threads=2)
-    for name, (seeds, libri) in BANKS.items():
-        folder = Path(a.work) / name
-        clips = draw(a, folder, seeds, libri)
-    if (folder / "states.f16").exists():
+    a = arguments(__doc__, threads=2, banks=",".join(BANKS))  # without the listener's, where that stays as it is
+    drawn = {name: draw(a, Path(a.work) / name, *BANKS[name]) for name in a.banks.split(",")}
+    clips, folder = drawn.get("listener_bank"), Path(a.work) / "listener_bank"
+    if clips is None or (folder / "states.f16").exists():
         return
     torch.set_num_threads(a.threads)
     t = Teacher()

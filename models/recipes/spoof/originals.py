@@ -11,7 +11,6 @@ corpus's `demo` split stay in that: they are for measuring (engines.py), and not
 """
 import csv
 import re
-import subprocess
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import av
 import numpy as np
 import soxr
 
+from ..common import debian
 from ..common.corpus import RATE, Corpus, arguments, decode, open_corpus, to_i16
 
 # Package: what of its paths is speech, the label in it, licence.
@@ -63,12 +63,8 @@ def read(path):
 
 
 def clips(folder, package):
-    """(label, path) of a package's speech, at most `MOST` of a label, in an order that is drawn."""
-    at = folder / "files" / package
-    if not at.exists():
-        deb = next((folder / "deb").glob(f"{package}_*.deb"))
-        at.mkdir(parents=True)
-        subprocess.run(["dpkg-deb", "-x", deb, at], check=True)
+    """(label, path) of all of a package's speech, that of a label in an order that is drawn."""
+    at = debian.unpacked(folder, package)
     wanted, of = re.compile(PACKAGES[package][0]), {}
     for path in sorted(at.rglob("*")):
         if (m := wanted.search(str(path))) and path.is_file():
@@ -85,12 +81,17 @@ def joined(args):
     return c
 
 
-def some(c, split, most, seconds):
-    """At most so many clips of each voice of a split; nothing where there are no originals."""
-    rows = {}
+def voices(c, split, seconds):
+    """The clips of each voice of a split that are at least so long; nothing where there are no originals."""
+    out = {}
     for r in c.select(split, "original", seconds):
-        rows.setdefault(r["group"], []).append(r)
-    return [row for of in rows.values() for row in of[:most]]
+        out.setdefault(r["group"], []).append(r)
+    return list(out.values())
+
+
+def some(c, split, most, seconds):
+    """At most so many of them."""
+    return [row for rows in voices(c, split, seconds) for row in rows[:most]]
 
 
 def listed(c):
@@ -101,10 +102,7 @@ def listed(c):
 def main():
     a = arguments(__doc__, threads=2)
     folder = Path(a.work) / "originals"
-    (folder / "deb").mkdir(parents=True, exist_ok=True)
-    missing = [p for p in PACKAGES if not list((folder / "deb").glob(f"{p}_*.deb"))]
-    if missing:
-        subprocess.run(["apt-get", "download", "-qq", *missing], cwd=folder / "deb", check=True)
+    debian.fetch(folder, PACKAGES)
     at, told = 0, {}
     with open(folder / "audio.i16", "wb") as out, open(folder / "index.part", "w", newline="") as index, Pool(a.threads) as pool:
         w = csv.writer(index)

@@ -172,12 +172,9 @@ def recordings(c, split, rng):
     rows = c.select(split, "speech", RECORDING[0])
     for i in sorted(rng.permutation(len(rows))[: RECORDINGS.get(split, 30)]):
         yield c.audio(rows[i], 0, int(RECORDING[1] * RATE))
-    voices = {}
-    for row in c.select(split, "original", SENTENCE[0]):
-        voices.setdefault(row["group"], []).append(row)
-    for rows in voices.values():
+    for rows in originals.voices(c, split, SENTENCE[0]):
         order = rng.permutation(len(rows))
-        for _ in range(PER_VOICE[split]):
+        for _ in range(PER_VOICE.get(split, 0)):
             pieces, length = [], 0
             while len(order) and length < 1.25 * RECORDING[0] * RATE:
                 pieces.append(trimmed(c.audio(rows[order[0]])))

@@ -8,6 +8,7 @@ mod hermes;
 mod household;
 mod proxy;
 mod security;
+mod storm;
 mod topics;
 
 pub use common::{PATIENCE, broker, listener, wait};

@@ -42,7 +42,7 @@ class Net:
     def __init__(self, a, compiled):
         manifest = tomllib.loads((a.pack / "pack.toml").read_text())
         self.input = bench_gpu.front(manifest)
-        heads = {"speaker": lambda: restore.speaker(a.pack / "speaker.onnx"), "spoof": nets.Spoof, "sound": lambda: nets.Tagger(len(manifest["sound"]["classes"]))}
+        heads = {"speaker": lambda: restore.speaker(a.pack / "speaker.onnx"), "spoof": lambda: nets.Spoof(*restore.kinds(a.pack)), "sound": lambda: nets.Tagger(len(manifest["sound"]["classes"]))}
         made = {"vad": nets.Vad(), "encoder": bench_gpu.network(a)} | {name: make() for name, make in heads.items() if name in manifest}
         run = torch.compile if compiled else lambda net: net
         self.net = {name: run(net.eval().to(a.device)) for name, net in made.items()}

@@ -13,8 +13,8 @@ from .common import metrics
 from .common.corpus import RATE, arguments, decode
 from .pack import Pack
 from .speaker import durations, fusion, trials
+from .spoof import dev
 from .spoof import int8 as small
-from .spoof import originals
 from .spoof import parts as opinions
 from .spoof import trials as files
 
@@ -43,7 +43,7 @@ def together(c, pack, speaker, genuine, folder, pages):
 
 def main():
     a = arguments(__doc__, pack="models/default", parts="speaker,int8,spoof_int8,spoof,fusion")
-    c, pack, parts = originals.joined(a), Pack(a.pack), a.parts.split(",")
+    (c, listed), pack, parts = dev.opened(a), Pack(a.pack), a.parts.split(",")
     at = Path(a.work) / "calibration.json"
     out = json.loads(at.read_text()) if at.exists() else {}
 
@@ -62,7 +62,6 @@ def main():
         pack, told = small.rewrite(c, pack, a.work)
         if told:
             keep("spoof_int8", told)
-    listed = files.read("dev") + originals.listed(c)
     if "spoof" in parts or "fusion" in parts:
         each = files.judge(c, pack.spoof, listed)  # the daemon scores windows, so it is windows that are calibrated
         s, y = np.concatenate(each), np.repeat([l[1] for l in listed], [len(e) for e in each])

@@ -40,7 +40,7 @@ def load(work):
     told = lambda name: json.loads((work / f"{name}.json").read_text()) if (work / f"{name}.json").exists() else {"trained": False}
     reports = {name: told(name) for name in MODELS}
     speaker = nets.Speaker(kind) if (kind := reports["speaker"].get("kind", "layer_pooling")) in ("d3", "ecapa") else nets.LayerPooling()
-    made = {"encoder": nets.Encoder(), "speaker": speaker, "spoof": nets.Spoof(reports["spoof"].get("kind", "concat")), "vad": nets.Vad()}
+    made = {"encoder": nets.Encoder(), "speaker": speaker, "spoof": nets.Spoof(*reports["spoof"].get("kinds", ())), "vad": nets.Vad()}
     if reports["sound"]["trained"]:
         made["sound"] = nets.Tagger(len(reports["sound"]["classes"]))
     for name, net in made.items():
@@ -199,7 +199,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--work", default="models/.train")
     p.add_argument("--out", default="models/default")
-    p.add_argument("--version", default="2.7.0")
+    p.add_argument("--version", default="2.8.0")
     p.add_argument("--fp16", action="store_true", help="an encoder in 16-bit floating point too, for GPUs")
     p.add_argument("--only", help="networks of a pack that is there already: encoder,speaker, their graphs anew, the same weights (restore.py); spoof, trained anew")
     a = p.parse_args()

@@ -2,9 +2,11 @@
 
 `python -m models.recipes.restore [--pack models/default] [--work DIR]` writes `<work>/encoder.pt` and `speaker.pt`, where the checkpoints of the
 training are gone. What comes out is compared with what the files say, to 1e-4. Of a spoof head in whole floating point (`--spoof FILE`: 2.4.0 was the last
-version of the default pack that had one, `git show 18e91e7:models/default/spoof.onnx`) the listener as well, `<work>/listener.pt`.
+version of the default pack that had one, `git show 18e91e7:models/default/spoof.onnx`) the listener as well, `<work>/listener.pt`, and the whole, `<work>/beside.pt`, for
+`spoof/together.py`.
 """
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,8 @@ import onnx
 import torch
 
 from .common import nets
-from .export import compare, difference, known_input, session
-from .spoof.short import HEARD
+from .export import compare, known_input, session
+from .spoof.parts import opinions
 
 
 def weights(path):
@@ -61,9 +63,19 @@ def speaker(path):
     return net.eval()
 
 
-def listener(path):
-    net, found = nets.Listener(), {n.removeprefix("listener."): v for n, v in weights(path).items() if n.startswith("listener.")}
-    net.load_state_dict({n: found.get(n, v) if n.endswith("num_batches_tracked") else found[n] for n, v in net.state_dict().items()})
+def kinds(pack):
+    """Of the fusions that its spoof head adds."""
+    return json.loads((Path(pack) / "report.json").read_text())["spoof"].get("training", {}).get("kinds", ["concat"])
+
+
+def spoof(path):
+    """A head by itself, as those up to 2.7 were. What its fusion mixes layers by stands there after the softmax."""
+    net, found, m = nets.Spoof(), weights(path), onnx.load(path)
+    mix = next(i for n in m.graph.node if n.name == "/fusion/Mul" for i in n.input if "::" in i)
+    found["fusion.mix"] = next(torch.tensor(np.array(onnx.numpy_helper.to_array(i))).flatten().log() for i in m.graph.initializer if i.name == mix)
+    ((_, found["weights"]),) = opinions(m)
+    state = {n: torch.as_tensor(found.get(n.removeprefix("members.0."), v)) for n, v in net.state_dict().items()}
+    net.load_state_dict(state)
     return net.eval()
 
 
@@ -74,13 +86,13 @@ def main():
     p.add_argument("--spoof")
     a = p.parse_args()
     if a.spoof:
-        net, m, feed = listener(a.spoof), onnx.load(a.spoof), {n: known_input(n) for n in ("hidden", "spectral")}
-        m.graph.output.append(onnx.helper.make_tensor_value_info(HEARD, onnx.TensorProto.FLOAT, None))
-        with torch.no_grad():
-            worst = difference(net(nets.Spoof.views(torch.tensor(feed["spectral"]))[1]).numpy(), session(m.SerializeToString()).run([HEARD], feed)[0])
+        net, feed = spoof(a.spoof), {n: known_input(n) for n in ("hidden", "spectral")}
+        worst = compare(net, session(a.spoof), feed)
         assert worst <= 1e-4, worst
-        torch.save(net.state_dict(), Path(a.work) / "listener.pt")
-        print(f"listener: {nets.parameters(net)} parameters, {worst:.1e} from the graph")
+        torch.save(net.listener.state_dict(), Path(a.work) / "listener.pt")
+        torch.save(net.state_dict(), Path(a.work) / "beside.pt")
+        (Path(a.work) / "beside.json").write_text(json.dumps({"kinds": ["concat"]}))
+        print(f"spoof: {nets.parameters(net)} parameters, {worst:.1e} from the graph")
     for name, make, feed in (("encoder", encoder, "fbank"), ("speaker", speaker, "hidden")):
         path = Path(a.pack) / f"{name}.onnx"
         net = make(path)

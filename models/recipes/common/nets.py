@@ -494,17 +494,28 @@ class Experts(nn.Module):
         return sum(head(x) for head in self.heads)[:, 0] / len(self.heads)
 
 
-class Spoof(nn.Module):
-    """hidden [B, L, T/2, D], spectral [B, T, 1351] -> score [B]: the sum of three opinions, higher = bona fide.
+class Opinions(nn.Module):
+    """One spoof head's three opinions, [B] each: `fusion` weighs the SSL and the spectral view over time; `fine` judges the statistics of the fine structure
+    that cepstra smooth away, `synchrony` those of how the bands move together, both without a sense of time: they cannot learn voices and words."""
 
-    `fusion` weighs the SSL and the spectral view over time; `fine` judges the statistics of the fine structure that cepstra smooth away, `synchrony`
-    those of how the bands move together, both without a sense of time: they cannot learn voices and words.
-    """
+    EACH = 3
 
     def __init__(self, kind="concat"):
         super().__init__()
-        self.listener, self.fusion, self.fine, self.synchrony = Listener(), Fusion(kind), Experts(FINE), Experts(SYNCHRONY)
-        self.register_buffer("weights", torch.ones(3))  # one over the deviation of each opinion on dev, so that both count alike
+        self.fusion, self.fine, self.synchrony = Fusion(kind), Experts(FINE), Experts(SYNCHRONY)
+
+    def forward(self, hidden, cepstra, heard, fine, synchrony):
+        return [self.fusion(hidden, cepstra, heard), self.fine(fine), self.synchrony(synchrony)]
+
+
+class Spoof(nn.Module):
+    """hidden [B, L, T/2, D], spectral [B, T, 1351] -> score [B]: the weighted sum of the opinions of heads that were trained apart and share a listener,
+    higher = bona fide. `kinds`: of each head's fusion."""
+
+    def __init__(self, *kinds):
+        super().__init__()
+        self.listener, self.members = Listener(), nn.ModuleList(Opinions(kind) for kind in kinds or ("concat",))
+        self.register_buffer("weights", torch.ones(Opinions.EACH * len(self.members)))
 
     @staticmethod
     def views(spectral):
@@ -518,7 +529,8 @@ class Spoof(nn.Module):
 
     def opinions(self, hidden, spectral):
         cepstra, picture, fine, synchrony = self.views(spectral)
-        return torch.stack([self.fusion(hidden, cepstra, self.listener(picture)), self.fine(fine), self.synchrony(synchrony)])
+        heard = self.listener(picture)
+        return torch.stack([o for member in self.members for o in member(hidden, cepstra, heard, fine, synchrony)])
 
     def forward(self, hidden, spectral):
         return (self.weights[:, None] * self.opinions(hidden, spectral)).sum(0)

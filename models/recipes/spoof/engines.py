@@ -1,4 +1,4 @@
-"""Engines that people install today, of which the spoof head has heard nothing: how well their speech is told from real speech of the test split.
+"""Engines that people install today, none of which the spoof head was trained on: how well their speech is told from real speech of the test split.
 
 Three of them read sentences of ours, at speeds, pitches and voices drawn at random: `piper` (VITS), `hibari` (a small network with harmonics and noise) and `kokoro`
 (StyleTTS 2 with an inverse STFT; mixtures of five voices). `hifigan` is a vocoder: copies of the real clips, by way of their mel spectrogram.
@@ -10,7 +10,8 @@ Beside the real speech of the test split stand the demo split's voices as Debian
     earwitness eval timeline models/.train/engines_partial.txt
 
 The first list is of whole files (`path label system`), the second of recordings with one of those sentences between real clips of like voices, or in the
-place of the same words, as in partial.py, and of twins without. Nothing here is for training.
+place of the same words, as in partial.py, and of twins without. Nothing here is for training; sentences of `hibari` and `kokoro` are among what the head is chosen and
+calibrated by (dev.py), so that of the four `piper` and `hifigan` are the test.
 """
 import importlib.resources
 import json

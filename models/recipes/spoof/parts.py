@@ -1,9 +1,9 @@
 """What the spoof head's score is the sum of, as a second output of its graph: `parts [B, 4]`, in the order of `NAMES`.
 
-The head adds three opinions. Fine structure and synchrony are shown as they are. The third, the fusion of the SSL and the spectral view, is no sum; its
-two shares are their Shapley values: by how much its answer changes when one view is replaced by what it is on average, over both orders in which that can
-be done. For that the little network behind the two views stands in the graph four times, with the same weights. Each part is then moved so that 0 lies
-in the middle between real and synthetic speech on dev, and their sum stays the score. The nodes that make the score are not touched.
+The score adds three opinions of each head that it is made of. Those on fine structure and synchrony are shown as they are. The third, the fusion of the SSL and the
+spectral view, is no sum; its two shares are their Shapley values: by how much its answer changes when one view is replaced by what it is on average, over both orders in
+which that can be done. For that the little network behind the two views stands in the graph four times, with the same weights. What the heads say on one thing is
+added. Each part is then moved so that 0 lies in the middle between real and synthetic speech on dev, and their sum stays the score. The nodes that make the score are not touched.
 
     python -m models.recipes.spoof.parts --corpus DIR [--pack models/default]     # for a pack whose checkpoints are gone
 
@@ -17,24 +17,33 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..common.corpus import arguments, open_corpus
+from ..common.nets import Opinions
 from ..export import check, fingerprint, known_answer, known_input, session
 from ..pack import Pack
 from . import trials
 
 NAMES = ["ssl", "spectral", "fine", "synchrony"]
-VIEWS = ["/fusion/proj_x/Add_output_0", "/fusion/proj_s/Add_output_0"]  # SSL and spectral view over time, [B, T/2, d]
+EACH = Opinions.EACH
+VIEW = "/members.{}/fusion/proj_{}/Add_output_0"  # of a head's fusion: over time, [B, T/2, d]
+AVERAGE = ("ssl", "spectral")  # what `measure` calls the mean of each, a row a head
+
+
+def views(head):
+    """The SSL and the spectral view of a head."""
+    return [VIEW.format(head, of) for of in "xs"]
 
 
 def opinions(m):
-    """Names of the three opinions [B] that the score adds, and their weights [3]."""
+    """The opinions [B] that the score adds: of each head the names of three, and their weights [3]."""
     makes = {o: n for n in m.graph.node for o in n.output}
     held = {t.name: numpy_helper.to_array(t) for t in m.graph.initializer}
     product = makes[makes["score"].input[0]]
     assert makes["score"].op_type == "ReduceSum" and product.op_type == "Mul"
     weights = next(held[i] for i in product.input if i in held)
     stack = makes[next(i for i in product.input if i in makes)]
-    assert stack.op_type == "Concat" and weights.size == len(stack.input) == 3
-    return [makes[i].input[0] for i in stack.input], weights.ravel().astype(np.float64)
+    assert stack.op_type == "Concat" and weights.size == len(stack.input) and weights.size % EACH == 0
+    names = [makes[i].input[0] for i in stack.input]
+    return [(names[i : i + EACH], weights.ravel()[i : i + EACH].astype(np.float64)) for i in range(0, len(names), EACH)]
 
 
 def between(m, sources, end):
@@ -80,21 +89,21 @@ def plain(path, *kinds):
 def expose(path, told):
     """Adds the output to the graph at `path`. `told`: what `measure` found, without `centres` those are 0."""
     m = plain(path)
-    (fusion, fine, synchrony), (w, w_fine, w_synchrony) = opinions(m)
-    tail, half, quarter = between(m, VIEWS, fusion), w / 2, w / 4
     constants = {"parts.zero": np.float32(0), "parts.axis": np.array([1], np.int64)}
-    nodes, usual = [], {}
-    for view, mean in zip(VIEWS, (told["ssl"], told["spectral"])):
-        name = usual[view] = f"parts{view}"
-        constants[name + ".mean"] = np.array(mean, np.float32)
-        nodes += [helper.make_node("Mul", [view, "parts.zero"], [name + ".none"]), helper.make_node("Add", [name + ".none", name + ".mean"], [name])]
-    x, s = VIEWS
-    without = ("parts.ssl", "parts.spectral", "parts.both")
-    for prefix, given in zip(without, ({x: usual[x]}, {s: usual[s]}, usual)):
-        nodes += again(tail, given, prefix)
-    no_ssl, no_spectral, neither = (prefix + fusion for prefix in without)
-    rows = {fusion: [half, half, 0, 0], no_ssl: [-half, half, 0, 0], no_spectral: [half, -half, 0, 0],
-            neither: [quarter - half, quarter - half, quarter, quarter], fine: [0, 0, w_fine, 0], synchrony: [0, 0, 0, w_synchrony]}
+    nodes, rows = [], {}
+    for head, ((fusion, fine, synchrony), (w, w_fine, w_synchrony)) in enumerate(opinions(m)):
+        x, s = views(head)
+        tail, half, quarter, usual = between(m, (x, s), fusion), w / 2, w / 4, {}
+        for view, mean in zip((x, s), (told[of][head] for of in AVERAGE)):
+            name = usual[view] = f"parts{view}"
+            constants[name + ".mean"] = np.array(mean, np.float32)
+            nodes += [helper.make_node("Mul", [view, "parts.zero"], [name + ".none"]), helper.make_node("Add", [name + ".none", name + ".mean"], [name])]
+        without = ("parts.ssl", "parts.spectral", "parts.both")
+        for prefix, given in zip(without, ({x: usual[x]}, {s: usual[s]}, usual)):
+            nodes += again(tail, given, prefix)
+        no_ssl, no_spectral, neither = (prefix + fusion for prefix in without)
+        rows |= {fusion: [half, half, 0, 0], no_ssl: [-half, half, 0, 0], no_spectral: [half, -half, 0, 0],
+                 neither: [quarter - half, quarter - half, quarter, quarter], fine: [0, 0, w_fine, 0], synchrony: [0, 0, 0, w_synchrony]}
     constants["parts.matrix"] = np.array(list(rows.values()), np.float32)
     constants["parts.centres"] = np.array(told.get("centres", [0] * len(NAMES)), np.float32)
     nodes += [helper.make_node("Unsqueeze", [v, "parts.axis"], [f"parts{i}"]) for i, v in enumerate(rows)]
@@ -108,11 +117,12 @@ def expose(path, told):
 
 
 def watched(path, at):
-    """The graph with the two views as outputs."""
+    """The graph with all views as outputs, and their names, a row a head."""
     m = plain(path)
-    m.graph.output.extend(helper.make_tensor_value_info(v, TensorProto.FLOAT, None) for v in VIEWS)
+    names = [views(head) for head in range(len(opinions(m)))]
+    m.graph.output.extend(helper.make_tensor_value_info(v, TensorProto.FLOAT, None) for row in names for v in row)
     onnx.save(m, at)
-    return session(at)
+    return session(at), names
 
 
 def measure(corpus, pack, path, work):
@@ -123,9 +133,9 @@ def measure(corpus, pack, path, work):
     y = np.concatenate([np.full(len(trials.windows(corpus.audio(p))), label) for p, label, _ in listed]).astype(bool)
     feeds = [{"hidden": h, "spectral": s} for h, s in inputs]
     middle = lambda v: (v[y].mean(0) + v[~y].mean(0)) / 2
-    s = watched(path, Path(work) / "views.onnx")
-    seen = [s.run(VIEWS, f) for f in feeds]
-    told = {n: middle(np.concatenate([v[i].mean(1) for v in seen])).tolist() for i, n in enumerate(("ssl", "spectral"))}
+    s, names = watched(path, Path(work) / "views.onnx")
+    mean = lambda view: middle(np.concatenate([s.run([view], f)[0].mean(1) for f in feeds])).tolist()
+    told = {of: [mean(row[i]) for row in names] for i, of in enumerate(AVERAGE)}
     at = Path(work) / "parts.onnx"
     at.write_bytes(Path(path).read_bytes())
     expose(at, told)

@@ -15,15 +15,13 @@ import torch.nn.functional as F
 from ..common import metrics, nets, torch_features
 from ..common.corpus import arguments
 from ..common.device import half
-from . import originals, trials
+from . import dev as choice
+from . import trials
 from .bank import BANKS, N, wave
 from .data import SpoofData
 
 OVER_TIME = {"hidden", "cepstra", "heard"}
-WHOLE = 8_000  # clips of which these are kept, which are large; of the others, statistics alone
-# What the fusion counts beside each of the others: by itself it tells few copies of dev speakers by ways that it knows (EER 21 %, fine structure 8, synchrony 5.5). All three together
-# tell 4.6 % with 0.5, 6.6 with 1 (24,000 pairs), the dev files alike.
-SHARE = 0.5
+WHOLE = 24_000  # clips of which these are kept, which are large; of the others, statistics alone
 
 
 @torch.no_grad()
@@ -35,6 +33,15 @@ def features(encoder, net, x):
         h = encoder(torch_features.fbank(x))[:, : nets.Fusion.LOWER].float()
         heard = net.listener(picture).float()
     return h, cepstra, heard, fine, synchrony
+
+
+@torch.no_grad()
+def scored(encoder, net, x):
+    """What the head says of waves [B, N], [B]."""
+    x = torch.tensor(x)
+    with half():
+        hidden = encoder(torch_features.fbank(x)).float()
+    return net(hidden, torch_features.spectral(x)).numpy()
 
 
 def statistics(x):
@@ -112,7 +119,7 @@ def fit(parameters, scores, steps, batch, rate, after=lambda step: None):
 def fit_experts(net, x, steps, use=None, batch=256):
     """Each of the heads from its own start and order of pairs, the same in every run. `use`: the pairs it may hear. They learn as they judge, in `eval` mode:
     with dropout, dev files are told worse (fine structure 24.8 % for 16.4)."""
-    x = torch.as_tensor(np.asarray(x), dtype=torch.float32)
+    x = torch.tensor(np.asarray(x), dtype=torch.float32)
     net.mean.copy_(x.mean(0)), net.std.copy_(x.std(0) + 1e-6)
     x, losses = net.scaled(x), []
     use = np.arange(len(x) // 2) if use is None else use
@@ -185,17 +192,16 @@ def leave_one_out(c, work, data, made, steps=700, folds=8, seed=0):
 
 
 def main():
-    a = arguments(__doc__, steps=1000, expert_steps=4500, threads=2, kinds=",".join(nets.Fusion.KINDS), leave_out=0)
+    a = arguments(__doc__, steps=2500, expert_steps=1500, threads=2, kinds=",".join(nets.Fusion.KINDS), leave_out=0)
     torch.set_num_threads(a.threads)
     torch.manual_seed(1)
-    c, work = originals.joined(a), Path(a.work)
+    (c, dev), work = choice.opened(a), Path(a.work)
     encoder, net = nets.Encoder(), nets.Spoof()
     encoder.load_state_dict(torch.load(work / "encoder.pt"))
     net.listener.load_state_dict(torch.load(work / "listener.pt"))
     encoder.eval(), net.eval()
     clips = np.memmap(work / "spoof_bank" / "clips.i16", np.int16, "r").reshape(-1, N)
     data = kept(encoder, net, clips, work)
-    dev = trials.read("dev") + originals.listed(c)
     seen = [features(encoder, net, torch.tensor(np.stack(trials.windows(c.audio(p))))) for p, *_ in dev]
     names, y, g = (np.array(v) for v in zip(*dev))
     y = y.astype(int)
@@ -211,7 +217,8 @@ def main():
     fit_experts(heard, nets.frame_statistics(torch.from_numpy(np.asarray(data["heard"], np.float32))), a.expert_steps)
     report["dev"]["statistics of the listener alone"] = short(told(lambda h, s, l, *_: heard(nets.frame_statistics(l)))[1])
     apart = []
-    for k, (name, head) in enumerate({"fine": net.fine, "synchrony": net.synchrony}.items()):
+    own = net.members[0]
+    for k, (name, head) in enumerate({"fine": own.fine, "synchrony": own.synchrony}.items()):
         report[f"{name}_loss"] = fit_experts(head, data[name], a.expert_steps)
         s, r = told(lambda *f: head(f[3 + k]))
         report["dev"][{"fine": "fine structure", "synchrony": "synchrony of bands"}[name] + " alone"] = short(r)
@@ -225,16 +232,16 @@ def main():
         fusion = nets.Fusion(kind)
         loss = fit_fusion(fusion, data, a.steps)
         s, r = told(lambda h, s, l, *_: fusion(h, s, l))
-        both = trials.summary(SHARE * s / s.std() + s_apart, y, g, names)
+        both = trials.summary(s / s.std() + s_apart, y, g, names)
         report["dev"][kind] = {**short(r), "loss": round(loss, 4), "parameters": nets.parameters(fusion), "with both": short(both)}
         print(kind, report["dev"][kind], s.std(), flush=True)
         mark = both["eer_percent"] + both["matched_eer_percent"]
         if kind not in ("ssl", "spectral"):
-            tried.append((mark, kind, fusion, both, SHARE / s.std()))
+            tried.append((mark, kind, fusion, both, 1 / s.std()))
     good = min(tried, key=lambda t: t[0])[3]["eer_high_percent"]
-    _, report["kind"], net.fusion, both, weight = min((t for t in tried if t[3]["eer_percent"] <= good), key=lambda t: (nets.parameters(t[2]), t[0]))
+    _, kind, own.fusion, both, weight = min((t for t in tried if t[3]["eer_percent"] <= good), key=lambda t: (nets.parameters(t[2]), t[0]))
     net.weights.copy_(torch.tensor([weight, *(1 / s.std() for s in apart)]))
-    report.update(both)
+    report |= {"kinds": [kind], **both}
     if a.leave_out:
         report["leave_one_out"] = leave_one_out(c, work, data, systems(c, work, len(data["heard"]) // 2))
     torch.save(net.state_dict(), work / "spoof.pt")

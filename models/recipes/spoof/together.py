@@ -1,0 +1,71 @@
+"""The head that is shipped: heads that were trained apart, on unlike material, with one listener, and added so that each counts alike.
+
+    python -m models.recipes.spoof.together --corpus DIR [--heads beside,spoof]     # after train.py, of which it takes the place of `<work>/spoof.pt`
+
+Each errs on other recordings: one that knew no studio but the demo pages' calls studios synthetic, one that heard hours of them lets more engines pass.
+`beside` is the head of 2.7 (`restore --spoof`), trained on 6,000 pairs without the originals. What each tells of dev alone and all tell together is written to
+`<work>/spoof.json`; without a second head, or where that was done, nothing changes.
+"""
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..common import nets
+from ..common.corpus import arguments
+from . import dev as choice
+from . import trials
+
+
+def loaded(work, name):
+    net = nets.Spoof(*json.loads((work / f"{name}.json").read_text())["kinds"])
+    net.load_state_dict(torch.load(work / f"{name}.pt"))
+    return net.eval()
+
+
+def joined(heads, deviations):
+    """One network of all their members; each head's score is divided by its deviation on dev, and the sum by how many there are."""
+    net = nets.Spoof(*(member.fusion.kind for head in heads for member in head.members)).eval()
+    net.listener = heads[0].listener
+    net.members = torch.nn.ModuleList(member for head in heads for member in head.members)
+    net.weights = torch.cat([head.weights / d for head, d in zip(heads, deviations)]) / len(heads)
+    return net
+
+
+@torch.no_grad()
+def judged(c, encoder, net, listed):
+    """Scores of files, the mean over their windows."""
+    from .train import scored
+
+    return np.array([float(scored(encoder, net, np.stack(trials.windows(c.audio(path)))).mean()) for path, *_ in listed])
+
+
+def main():
+    a = arguments(__doc__, threads=2, heads="beside,spoof")
+    torch.set_num_threads(a.threads)
+    (c, listed), work, names = choice.opened(a), Path(a.work), a.heads.split(",")
+    if not all((work / f"{name}.pt").exists() for name in names):
+        return print("have no", names[0])
+    heads, encoder = [loaded(work, name) for name in names], nets.Encoder()
+    if any(len(head.members) > 1 for head in heads):
+        return print("joined already")
+    encoder.load_state_dict(torch.load(work / "encoder.pt"))
+    encoder.eval()
+    own = heads[0].listener.state_dict()
+    assert all(torch.equal(own[n], v) for head in heads for n, v in head.listener.state_dict().items()), "heads with unlike listeners"
+    files, y, systems = (np.array(v) for v in zip(*listed))
+    y, short = y.astype(int), lambda r: {k: r[k] for k in ("eer_percent", "matched_eer_percent", "per_system_eer_percent")}
+    scores = [judged(c, encoder, head, listed) for head in heads]
+    net = joined(heads, [s.std() for s in scores])
+    told = trials.summary(judged(c, encoder, net, listed), y, systems, files)
+    report = json.loads((work / "spoof.json").read_text())
+    report |= {"kinds": [member.fusion.kind for member in net.members], **told}
+    report["together"] = {name: short(trials.summary(s, y, systems, files)) for name, s in zip(names, scores)} | {"all": short(told)}
+    torch.save(net.state_dict(), work / "spoof.pt")
+    (work / "spoof.json").write_text(json.dumps(report, default=float))
+    print(json.dumps(report["together"], indent=1, default=float))
+
+
+if __name__ == "__main__":
+    main()

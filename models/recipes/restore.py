@@ -74,7 +74,8 @@ def spoof(path):
     mix = next(i for n in m.graph.node if n.name == "/fusion/Mul" for i in n.input if "::" in i)
     found["fusion.mix"] = next(torch.tensor(np.array(onnx.numpy_helper.to_array(i))).flatten().log() for i in m.graph.initializer if i.name == mix)
     ((_, found["weights"]),) = opinions(m)
-    state = {n: torch.as_tensor(found.get(n.removeprefix("members.0."), v)) for n, v in net.state_dict().items()}
+    of = lambda n, v: found.get(n, v) if n.endswith("num_batches_tracked") else found[n]
+    state = {n: torch.as_tensor(of(n.removeprefix("members.0."), v)) for n, v in net.state_dict().items()}
     net.load_state_dict(state)
     return net.eval()
 

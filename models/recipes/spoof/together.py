@@ -16,6 +16,7 @@ from ..common import nets
 from ..common.corpus import arguments
 from . import dev as choice
 from . import trials
+from .train import scored
 
 
 def loaded(work, name):
@@ -36,8 +37,6 @@ def joined(heads, deviations):
 @torch.no_grad()
 def judged(c, encoder, net, listed):
     """Scores of files, the mean over their windows."""
-    from .train import scored
-
     return np.array([float(scored(encoder, net, np.stack(trials.windows(c.audio(path)))).mean()) for path, *_ in listed])
 
 
@@ -45,8 +44,8 @@ def main():
     a = arguments(__doc__, threads=2, heads="beside,spoof")
     torch.set_num_threads(a.threads)
     (c, listed), work, names = choice.opened(a), Path(a.work), a.heads.split(",")
-    if not all((work / f"{name}.pt").exists() for name in names):
-        return print("have no", names[0])
+    if missing := [name for name in names if not (work / f"{name}.pt").exists()]:
+        return print("nothing to add:", *missing, "was not made")
     heads, encoder = [loaded(work, name) for name in names], nets.Encoder()
     if any(len(head.members) > 1 for head in heads):
         return print("joined already")

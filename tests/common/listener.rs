@@ -18,14 +18,12 @@ pub struct Listener {
 impl Listener {
     /// Subscribed to everything at QoS 1 when it returns.
     pub fn start(port: u16) -> Self {
-        Self::with(MqttOptions::new(
-            format!("listener-{port}-{:?}", thread::current().id()),
-            "127.0.0.1",
-            port,
-        ))
+        let name = format!("listener-{port}-{:?}", thread::current().id());
+        Self::with(MqttOptions::new(name, "127.0.0.1", port), "#")
     }
 
-    pub fn with(mut options: MqttOptions) -> Self {
+    /// Subscribed to `topics` at QoS 1 when it returns.
+    pub fn with(mut options: MqttOptions, topics: &'static str) -> Self {
         options.set_max_packet_size(1 << 20, 1 << 20);
         let (client, mut connection) = Client::new(options, 10);
         let (heard, subscribed, stop) =
@@ -42,7 +40,7 @@ impl Listener {
                 }
                 match happening {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                        client.try_subscribe("#", QoS::AtLeastOnce).unwrap();
+                        client.try_subscribe(topics, QoS::AtLeastOnce).unwrap();
                     }
                     Ok(Event::Incoming(Packet::SubAck(_))) => {
                         subscribed.fetch_add(1, SeqCst);

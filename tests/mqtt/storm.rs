@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use earwitness::publish::Event;
-use rumqttc::{Client, Event as Happening, MqttOptions, Packet, QoS};
+use rumqttc::{MqttOptions, Publish};
 
 use crate::broker::Mosquitto;
 use crate::durable::with_outbox;
+use crate::listener::Listener;
 use crate::proxy::Proxy;
 use crate::{gap, start, wait};
 
@@ -130,68 +131,20 @@ impl Drop for Run {
     }
 }
 
-/// A subscriber with a session that lasts, which writes down in which order it heard what.
-struct Counter {
-    heard: Arc<Mutex<Vec<(String, u64, u64)>>>,
-    subscribed: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
+/// A subscriber with a session that lasts.
+fn counter(port: u16) -> Listener {
+    let mut options = MqttOptions::new("counter", "127.0.0.1", port);
+    options
+        .set_clean_session(false)
+        .set_keep_alive(Duration::from_secs(60));
+    options.set_inflight(1000);
+    Listener::with(options, "earwitness/+/+/event/#")
 }
 
-impl Counter {
-    fn start(port: u16) -> Self {
-        let mut options = MqttOptions::new("counter", "127.0.0.1", port);
-        options
-            .set_clean_session(false)
-            .set_keep_alive(Duration::from_secs(60));
-        options.set_inflight(1000);
-        let (client, mut connection) = Client::new(options, 100);
-        let (heard, subscribed, stop) =
-            <(Arc<Mutex<Vec<_>>>, Arc<AtomicU64>, Arc<AtomicBool>)>::default();
-        let this = Self {
-            heard: heard.clone(),
-            subscribed: subscribed.clone(),
-            stop: stop.clone(),
-        };
-        thread::spawn(move || {
-            for happening in connection.iter() {
-                if stop.load(SeqCst) {
-                    break;
-                }
-                match happening {
-                    Ok(Happening::Incoming(Packet::ConnAck(_))) => {
-                        let topic = "earwitness/+/+/event/#";
-                        client.try_subscribe(topic, QoS::AtLeastOnce).unwrap();
-                    }
-                    Ok(Happening::Incoming(Packet::SubAck(_))) => {
-                        subscribed.fetch_add(1, SeqCst);
-                    }
-                    Ok(Happening::Incoming(Packet::Publish(publish))) => {
-                        let event: Event = serde_json::from_slice(&publish.payload).unwrap();
-                        let id = (event.id.stream, event.id.epoch, event.id.sequence);
-                        heard.lock().unwrap().push(id);
-                    }
-                    Ok(_) => {}
-                    Err(_) => thread::sleep(Duration::from_millis(20)),
-                }
-            }
-        });
-        this.wait_subscribed(1);
-        this
-    }
-
-    fn wait_subscribed(&self, times: u64) {
-        wait("the subscriber", || self.subscribed.load(SeqCst) >= times);
-    }
-
-    fn count(&self) -> usize {
-        self.heard.lock().unwrap().len()
-    }
-}
-
-impl Drop for Counter {
-    fn drop(&mut self) {
-        self.stop.store(true, SeqCst);
-    }
+/// Stream, epoch and sequence number of a message.
+fn id(publish: &Publish) -> (String, u64, u64) {
+    let event: Event = serde_json::from_slice(&publish.payload).unwrap();
+    (event.id.stream, event.id.epoch, event.id.sequence)
 }
 
 /// xorshift: the seed is printed.
@@ -224,7 +177,7 @@ fn storm_of_kills_and_stalls_loses_nothing_that_was_secured_and_keeps_the_order(
     );
     // Through a proxy, so that the subscriber can be back before the daemon is.
     let proxy = Proxy::to(broker.port);
-    let counter = Counter::start(broker.port);
+    let counter = counter(broker.port);
     let folder = tempfile::tempdir().unwrap();
     let outbox = folder.path().join("outbox.redb");
     let (left, mut subscriptions, mut rounds) = (Cell::new(total), 1, 0);
@@ -287,15 +240,17 @@ fn storm_of_kills_and_stalls_loses_nothing_that_was_secured_and_keeps_the_order(
     wait("the last daemon", || run.finished.load(SeqCst));
     runs.insert(epoch, (left, left));
     wait("the last event", || {
-        let heard = counter.heard.lock().unwrap();
+        let heard = counter.heard();
         heard
             .iter()
-            .any(|(_, e, n)| (*e, *n) == (epoch, (left - 1) / STREAMS))
+            .rev()
+            .map(id)
+            .any(|(_, e, n)| (e, n) == (epoch, (left - 1) / STREAMS))
     });
     // What is still under way to the subscriber is a repeat.
     thread::sleep(Duration::from_millis(300));
 
-    let heard = counter.heard.lock().unwrap().clone();
+    let heard: Vec<_> = counter.heard().iter().map(id).collect();
     let unique: BTreeSet<_> = heard.iter().cloned().collect();
     let (mut lost, mut unsecured) = (0, 0);
     for (epoch, (published, secured)) in &runs {
@@ -327,6 +282,6 @@ fn storm_of_kills_and_stalls_loses_nothing_that_was_secured_and_keeps_the_order(
         kills.2,
         heard.len() - unique.len(),
     );
-    assert!(counter.count() as u64 >= total - lost);
+    assert!(heard.len() as u64 >= total - lost);
     assert!(lost <= unsecured);
 }

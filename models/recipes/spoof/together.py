@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..common import nets
+from ..common import nets, torch_features
 from ..common.corpus import arguments
+from ..common.device import half
 from . import dev as choice
 from . import trials
-from .train import scored
 
 
 def loaded(work, name):
@@ -35,9 +35,15 @@ def joined(heads, deviations):
 
 
 @torch.no_grad()
-def judged(c, encoder, net, listed):
-    """Scores of files, the mean over their windows."""
-    return np.array([float(scored(encoder, net, np.stack(trials.windows(c.audio(path)))).mean()) for path, *_ in listed])
+def heard(c, encoder, net, listed):
+    """All opinions on files [files, 3 of each head], unweighted: the mean over their windows."""
+    out = []
+    for path, *_ in listed:
+        x = torch.tensor(np.stack(trials.windows(c.audio(path))))
+        with half():
+            hidden = encoder(torch_features.fbank(x)).float()
+        out.append(net.opinions(hidden, torch_features.spectral(x)).mean(1).numpy())
+    return np.array(out)
 
 
 def main():
@@ -55,9 +61,11 @@ def main():
     assert all(torch.equal(own[n], v) for head in heads for n, v in head.listener.state_dict().items()), "heads with unlike listeners"
     files, y, systems = (np.array(v) for v in zip(*listed))
     y, short = y.astype(int), lambda r: {k: r[k] for k in ("eer_percent", "matched_eer_percent", "per_system_eer_percent")}
-    scores = [judged(c, encoder, head, listed) for head in heads]
+    opinions = heard(c, encoder, joined(heads, [1.0] * len(heads)), listed)
+    each = np.split(opinions, np.cumsum([len(head.weights) for head in heads])[:-1], 1)
+    scores = [o @ head.weights.numpy() for o, head in zip(each, heads)]
     net = joined(heads, [s.std() for s in scores])
-    told = trials.summary(judged(c, encoder, net, listed), y, systems, files)
+    told = trials.summary(opinions @ net.weights.numpy(), y, systems, files)
     report = json.loads((work / "spoof.json").read_text())
     report |= {"kinds": [member.fusion.kind for member in net.members], **told}
     report["together"] = {name: short(trials.summary(s, y, systems, files)) for name, s in zip(names, scores)} | {"all": short(told)}

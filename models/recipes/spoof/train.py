@@ -35,15 +35,6 @@ def features(encoder, net, x):
     return h, cepstra, heard, fine, synchrony
 
 
-@torch.no_grad()
-def scored(encoder, net, x):
-    """What the head says of waves [B, N], [B]."""
-    x = torch.tensor(x)
-    with half():
-        hidden = encoder(torch_features.fbank(x)).float()
-    return net(hidden, torch_features.spectral(x)).numpy()
-
-
 def statistics(x):
     """The last two of them alone."""
     fine = torch_features.fine(x)

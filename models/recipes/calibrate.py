@@ -1,5 +1,5 @@
 """Fits score to log-likelihood ratio on dev, with the exported pack: logistic regression, both classes weighted alike, of speakers by how much was said
-(speaker/durations.py); both heads together (speaker/fusion.py); whether int8 is worth it for the encoder; and the
+(speaker/durations.py), of real and synthetic voices as of systems and sources that the fit has not heard; both heads together (speaker/fusion.py); whether int8 is worth it for the encoder; and the
 spoof head's convolutions in 8 bits (spoof/int8.py).
 
 Writes `<work>/calibration.json`, which the exporter copies into pack.toml. Nothing here looks at the test split.
@@ -64,10 +64,11 @@ def main():
             keep("spoof_int8", told)
     if "spoof" in parts or "fusion" in parts:
         each = files.judge(c, pack.spoof, listed)  # the daemon scores windows, so it is windows that are calibrated
-        s, y = np.concatenate(each), np.repeat([l[1] for l in listed], [len(e) for e in each])
+        s, (y, group) = np.concatenate(each), (np.repeat([l[k] for l in listed], [len(e) for e in each]) for k in (1, 2))
     if "spoof" in parts:
-        slope, offset = metrics.calibrate(s, y)
-        keep("spoof", {"slope": slope, "offset": offset, "dev_cllr": round(metrics.cllr(slope * s + offset, y), 3), "windows": len(s)})
+        slope, offset, unheard = metrics.calibrate_unseen(s, y, group)
+        keep("spoof", {"slope": slope, "offset": offset, "dev_cllr": round(metrics.cllr(slope * s + offset, y), 3), "unseen_cllr": round(metrics.cllr(unheard, y), 3),
+                       "windows": len(s), "groups": len(set(zip(y, group)))})
     if "spoof" in parts:
         keep("spoof_parts", opinions.measure(c, pack, Path(a.pack) / "spoof.onnx", a.work))
     clones = Path(a.work).resolve() / "clones_dev"

@@ -106,7 +106,7 @@ def arguments(description, **extra):
     p.add_argument("--corpus", required=True, help="folder with manifest.csv")
     p.add_argument("--work", default="models/.train", help="cache and checkpoints (not committed)")
     for name, default in extra.items():
-        p.add_argument("--" + name.replace("_", "-"), type=type(default), default=default)
+        p.add_argument("--" + name.replace("_", "-"), **({"action": "store_true"} if default is False else {"type": type(default), "default": default}))
     return p.parse_args()
 
 

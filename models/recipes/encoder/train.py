@@ -151,9 +151,10 @@ def resume(net, opt, ck):
 
 def loop(net, opt, ck, a, at, parts, weights, entry):
     """Trains by the clock on the weighted sum of `parts(share of the budget)`; a checkpoint each three minutes, `entry(step, seconds, losses)` each
-    `a.every` minutes and at the end. Returns what is to be told of the run."""
+    `a.every` minutes, and both at the end. Returns what is to be told of the run."""
     step, spent, log = at
     run, saved, judged = Late(), spent, spent
+    keep = lambda: torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "step": step, "spent": spent, "log": log}, ck)
     for done in clock(opt, a.minutes, a.lr, spent, a.max_steps):
         spent = 60 * a.minutes * done
         now = parts(done)
@@ -164,11 +165,12 @@ def loop(net, opt, ck, a, at, parts, weights, entry):
             print(step, f"{spent:.0f}s", run.rounded(3), flush=True)
         if spent > saved + 180:
             saved = spent
-            torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "step": step, "spent": spent, "log": log}, ck)
+            keep()
         if spent > judged + 60 * a.every:
             judged = spent
             log.append(entry(step, spent, run))
     log.append(entry(step, spent, run))
+    keep()
     return {"trained": True, "steps": step, "seconds": round(spent), "log": log}
 
 

@@ -23,8 +23,8 @@ from .data import SpoofData
 from .originals import joined
 
 N, FRAMES, KEEP = 48000, 150, 64
-# Seeds of the pairs, whether LibriSpeech is among the real speech of random pairs. No seed is in both: most pairs would be the same.
-BANKS = {"spoof_bank": (range(24_000), True), "listener_bank": (range(30_000, 36_000), False)}
+# The first seed of the pairs, whether LibriSpeech is among the real speech of random pairs. No seed is in both: most pairs would be the same.
+BANKS = {"spoof_bank": (0, True), "listener_bank": (30_000, False)}
 LAYERS = (3, 6)
 
 
@@ -86,13 +86,14 @@ def wave(clips):
     return torch.tensor(np.asarray(clips, np.float32) / 32768)
 
 
-def draw(a, folder, seeds, libri):
+def draw(a, name, pairs):
     """The bank's clips, [2 * pairs, N]."""
+    folder, (first, libri) = Path(a.work) / name, BANKS[name]
     folder.mkdir(exist_ok=True)
     at = folder / "clips.i16"
     if not at.exists():
         with get_context("spawn").Pool(a.threads, _start, (a, libri)) as pool, open(folder / "clips.part", "wb") as out:
-            for i, pair in enumerate(pool.imap(_pair, seeds, chunksize=16)):
+            for i, pair in enumerate(pool.imap(_pair, range(first, first + pairs), chunksize=16)):
                 pair.tofile(out)
                 if i % 500 == 0:
                     print("pairs", i, flush=True)
@@ -101,8 +102,8 @@ def draw(a, folder, seeds, libri):
 
 
 def main():
-    a = arguments(__doc__, threads=2, banks=",".join(BANKS))  # without the listener's, where that stays as it is
-    drawn = {name: draw(a, Path(a.work) / name, *BANKS[name]) for name in a.banks.split(",")}
+    a = arguments(__doc__, threads=2, pairs=24_000, heard=6_000, banks=",".join(BANKS))  # without the listener's, where that stays as it is
+    drawn = {name: draw(a, name, {"spoof_bank": a.pairs, "listener_bank": a.heard}[name]) for name in a.banks.split(",")}
     clips, folder = drawn.get("listener_bank"), Path(a.work) / "listener_bank"
     if clips is None or (folder / "states.f16").exists():
         return

@@ -14,7 +14,6 @@ from . import vocoders
 from .originals import joined
 
 SECONDS = 8
-SPEECH, ORIGINALS = 250, 40  # rows of `speech` beside all of `bonafide`, and of each voice of the originals
 
 
 def world(x, rng):
@@ -129,11 +128,12 @@ def kinds(work):
     return out
 
 
-def source_rows(corpus):
-    speech = corpus.select("train", "speech", 3.0)
-    pick = np.random.default_rng(77).choice(len(speech), SPEECH, replace=False)
-    originals = [r for r in corpus.select("train", "original", 1.2) if int(r["path"][-4:]) < ORIGINALS]  # numbered within a voice, in an order that was drawn
-    return corpus.select("train", "bonafide", 1.0) + [speech[i] for i in sorted(pick)] + originals
+def source_rows(corpus, speech, originals):
+    """`speech` rows of that kind beside all of `bonafide`, and so many of each voice of the originals."""
+    rows = corpus.select("train", "speech", 3.0)
+    pick = np.random.default_rng(77).choice(len(rows), speech, replace=False)
+    studios = [r for r in corpus.select("train", "original", 1.2) if int(r["path"][-4:]) < originals]  # numbered within a voice, in an order that was drawn
+    return corpus.select("train", "bonafide", 1.0) + [rows[i] for i in sorted(pick)] + studios
 
 
 _S = {}
@@ -162,8 +162,8 @@ def _copy(job):
 def main():
     from multiprocessing import get_context
 
-    a = arguments(__doc__)
-    rows, names, audio = source_rows(joined(a)), [], []
+    a = arguments(__doc__, speech=250, originals=40)
+    rows, names, audio = source_rows(joined(a), a.speech, a.originals), [], []
     with get_context("spawn").Pool(2, _start, (a, a.work)) as pool:
         for n, out in enumerate(pool.imap(_copy, enumerate(rows), chunksize=4)):
             names += [name for name, _ in out]

@@ -64,11 +64,11 @@ def kept(encoder, net, clips, work):
 
 
 def systems(c, work, count):
-    """What made the fake of each pair: the draws of bank.py again, without the channel."""
+    """What made the fake of each of the first pairs: the draws of bank.py again, without the channel."""
     at = work / "spoof_bank" / "systems.json"
     if not at.exists():
         data, out = SpoofData(c, work), []
-        for seed in BANKS["spoof_bank"][0][:count]:
+        for seed in range(BANKS["spoof_bank"][0], BANKS["spoof_bank"][0] + count):
             rng = np.random.default_rng([31, seed])
             rng.integers(2**31)
             data.pair(rng, N)

@@ -69,7 +69,6 @@ def main():
         slope, offset, unheard = metrics.calibrate_unseen(s, y, group)
         keep("spoof", {"slope": slope, "offset": offset, "dev_cllr": round(metrics.cllr(slope * s + offset, y), 3), "unseen_cllr": round(metrics.cllr(unheard, y), 3),
                        "windows": len(s), "groups": len(set(zip(y, group)))})
-    if "spoof" in parts:
         keep("spoof_parts", opinions.measure(c, pack, Path(a.pack) / "spoof.onnx", a.work))
     clones = Path(a.work).resolve() / "clones_dev"
     if "fusion" in parts and (clones / "list.txt").exists():

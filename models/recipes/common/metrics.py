@@ -52,6 +52,8 @@ def calibrate_unseen(scores, labels, groups):
     of, count = np.unique(np.stack([g.astype(str), y.astype(str)]), axis=1, return_inverse=True, return_counts=True)[1:]
     of, w = of.ravel(), count[of.ravel()] ** -0.5
     told = np.zeros_like(s)
+    if min(len(set(of[y == label])) for label in (0, 1)) < 2:
+        raise ValueError("expected two groups of each class at least, for each is left out once")
     for k in range(len(count)):
         kept = of != k
         slope, offset = calibrate(s[kept], y[kept], w[kept])

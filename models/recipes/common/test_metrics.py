@@ -45,5 +45,10 @@ def test_where_groups_are_alike_nothing_is_lost():
     assert abs(less / a - 1) < 0.1 and abs(shift - b) < 0.1, (a, b, less, shift)
 
 
+def test_a_class_of_one_group_cannot_be_left_out():
+    s, y, g = groups(np.random.default_rng(3), 2, 0.5)
+    testing.refused(ValueError, "two groups", metrics.calibrate_unseen, s, y, np.where(y == 1, "one", g))
+
+
 if __name__ == "__main__":
     testing.run(globals())

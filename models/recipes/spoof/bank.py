@@ -103,7 +103,10 @@ def draw(a, name, pairs):
 
 def main():
     a = arguments(__doc__, threads=2, pairs=24_000, heard=6_000, banks=",".join(BANKS))  # without the listener's, where that stays as it is
-    drawn = {name: draw(a, name, {"spoof_bank": a.pairs, "listener_bank": a.heard}[name]) for name in a.banks.split(",")}
+    counts = {"spoof_bank": a.pairs, "listener_bank": a.heard}
+    if a.pairs > BANKS["listener_bank"][0]:
+        raise SystemExit(f"--pairs: expected at most {BANKS['listener_bank'][0]}, found {a.pairs}; from there on they are the listener's")
+    drawn = {name: draw(a, name, counts[name]) for name in a.banks.split(",")}
     clips, folder = drawn.get("listener_bank"), Path(a.work) / "listener_bank"
     if clips is None or (folder / "states.f16").exists():
         return

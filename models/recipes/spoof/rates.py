@@ -3,8 +3,8 @@
     python -m models.recipes.spoof.rates --corpus DIR [--split test] [--pack models/default]     # needs the release build
 
 Files of the list as they are (16 kHz, some with sound up to 8 kHz); at 48 kHz with all that is in them, as a microphone would bring them; at 48 and 22.05 kHz by soxr, whose low-pass
-takes what lies above 7.3 kHz, as converters do (the program resamples all of these itself); and through low-passes of recorders that leave less. Prints the EER of each, and by how many nats real and synthetic ones move. What somebody recorded is no
-evidence of who spoke: the nearer to 0 the better. Writes `<work>/rates/`.
+takes what lies above 7.3 kHz, as converters do (the program resamples all of these itself); and through low-passes of recorders that leave less. Prints the EER of each, and by how many nats real and
+synthetic ones move. What a recorder left is no evidence of a real voice: the nearer to 0 the better. Writes `<work>/rates/`.
 """
 import subprocess
 from pathlib import Path
@@ -23,7 +23,8 @@ def low_pass(x, corner):
     return signal.fftconvolve(x, signal.firwin(513, corner, window="blackmanharris", fs=RATE), "same")
 
 
-WAYS = {"as it is": lambda x: (x, RATE), "48 kHz, all of it": lambda x: (signal.resample(x, 3 * len(x)), 48000), "kept at 48 kHz": lambda x: (soxr.resample(x, RATE, 48000), 48000), "kept at 22.05 kHz": lambda x: (soxr.resample(x, RATE, 22050), 22050),
+WAYS = {"as it is": lambda x: (x, RATE), "48 kHz, all of it": lambda x: (signal.resample(x, 3 * len(x)), 48000),
+        "kept at 48 kHz": lambda x: (soxr.resample(x, RATE, 48000), 48000), "kept at 22.05 kHz": lambda x: (soxr.resample(x, RATE, 22050), 22050),
         "low-pass at 7.6 kHz": lambda x: (low_pass(x, 7600), RATE), "low-pass at 7.2 kHz": lambda x: (low_pass(x, 7200), RATE)}
 
 

@@ -415,7 +415,11 @@ fn a_flood_of_commands_is_refused_and_harms_nothing() {
     });
     let now = status.get();
     assert!(now.commands <= 6 && now.connections == 1, "{now:?}");
-    listener.wait_for(&format!("{BASE}/response/mute"), 100);
+    // Each is answered while the client has room; how many that are is up to the machine, and the rest is counted.
+    let answered = 500 - usize::try_from(now.answers_dropped).unwrap();
+    assert!(answered >= 64, "{now:?}");
+    let answers = listener.wait_for(&format!("{BASE}/response/mute"), answered);
+    assert_eq!(answers.len(), answered);
     flood.join().unwrap();
     assert!(bus.shutdown(Duration::from_secs(5)).is_empty());
 }

@@ -193,6 +193,7 @@ impl Household {
             lost,
             connections: status.connections,
             commands_refused: status.commands_refused,
+            answers_dropped: status.answers_dropped,
             trouble: problem.is_some(),
             problem,
         };

@@ -49,6 +49,7 @@ pub struct MqttSink {
     full: Throttle,
     refused: Throttle,
     lost: Throttle,
+    unanswered: Throttle,
     last_loss: String,
 }
 
@@ -108,6 +109,7 @@ impl MqttSink {
             full: Throttle::new(Duration::from_secs(60)),
             refused: Throttle::new(Duration::from_secs(60)),
             lost: Throttle::new(Duration::from_secs(60)),
+            unanswered: Throttle::new(Duration::from_secs(10)),
             last_loss: String::new(),
         })
     }
@@ -346,7 +348,7 @@ impl MqttSink {
             Outcome::GoesOn => {}
         });
         if !(self.delivery.offer(false) && client.answer(topic, correlation, payload)) {
-            tracing::warn!("no room for the answer to a command: the connection is slow");
+            self.answer_dropped();
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Status {
     pub commands: u64,
     /// Commands that were refused.
     pub commands_refused: u64,
+    /// Answers to commands that were not sent, since commands came faster than the connection takes answers.
+    pub answers_dropped: u64,
     /// What went wrong last, in words for a person; stays after it was mended.
     pub last_error: Option<String>,
 }

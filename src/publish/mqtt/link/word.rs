@@ -47,6 +47,17 @@ impl MqttSink {
         });
     }
 
+    /// What a command asked for is done or refused all the same.
+    pub(super) fn answer_dropped(&mut self) {
+        self.status.update(|s| s.answers_dropped += 1);
+        if let Some(count) = self.unanswered.hit(Instant::now()) {
+            tracing::warn!(
+                count,
+                "answers to commands are not sent: commands come faster than the connection takes answers"
+            );
+        }
+    }
+
     /// MQTT 5 only: the broker takes the connection, but not this.
     pub(super) fn broker_refused(&mut self, reason: &str, is_event: bool) {
         let what = if is_event {

@@ -57,7 +57,6 @@ pub struct NodeVitals {
     /// Commands refused since the start.
     pub commands_refused: u64,
     /// Answers to commands that were not sent since the start: commands came faster than the connection takes answers.
-    #[serde(default)]
     pub answers_dropped: u64,
     /// `true`: something needs a person, and `problem` says what.
     pub trouble: bool,

@@ -22,6 +22,7 @@ import onnxruntime
 import soundfile
 import soxr
 import torch
+from scipy.signal import resample_poly
 
 from ..common.corpus import RATE, arguments
 from ..export import session
@@ -62,7 +63,7 @@ def data(package, name):
 
 
 class Engines:
-    """`speak[name](sentence, rng)` and `copy(audio, rng)`: samples at 16 kHz."""
+    """`speak[name](sentence, rng)` and `copy(audio at 16 kHz, rng)`: samples, and their rate: what a converter does to them is the program's part, as it is with a user's files."""
 
     def __init__(self):
         from hibari import Hibari
@@ -80,13 +81,13 @@ class Engines:
 
     def hibari(self, text, rng):
         pitch = rng.choice([0.85, 1.0, 1.0, 1.12])
-        return soxr.resample(self.small(text, float(rng.uniform(0.8, 1.25)), int(rng.integers(2**31))), 24000 * pitch, RATE)
+        return self.small(text, float(rng.uniform(0.8, 1.25)), int(rng.integers(2**31))), round(24000 * pitch)
 
     def kokoro(self, text, rng):
         ids = [0, *(self.tokens[p] for p in " ".join(self.small.phonemize(text)) if p in self.tokens), 0]
         style = sum(share * voice[len(ids) - 2] for share, voice in zip(rng.dirichlet(np.full(len(self.voices), 0.5)), self.voices))
         given = {"tokens": np.array([ids]), "style": style[None].astype(np.float32), "speed": np.array([rng.uniform(0.8, 1.2)], np.float32)}
-        return soxr.resample(self.style.run(None, given)[0].ravel(), 24000, RATE)
+        return self.style.run(None, given)[0].ravel(), 24000
 
     def piper(self, text, rng):
         phonemes = "".join(IPA.get(p, p) for p in " ".join(self.small.phonemize(text)))
@@ -94,18 +95,22 @@ class Engines:
         ids = [*begin, *(i for p in phonemes if p in self.signs for i in (*pad, *self.signs[p])), *pad, *end]
         scales = np.array([rng.uniform(0.4, 0.9), rng.uniform(0.8, 1.3), rng.uniform(0.5, 1.0)], np.float32)  # noise, length, noise of durations
         y = self.vits.run(None, {"input": np.array([ids]), "input_lengths": np.array([len(ids)]), "scales": scales})[0].ravel()
-        return soxr.resample(y, VOCODER * rng.choice([0.9, 1.0, 1.0, 1.1]), RATE)
+        return y, round(VOCODER * rng.choice([0.9, 1.0, 1.0, 1.1]))
 
     def copy(self, x, rng):
         y = soxr.resample(x, RATE, VOCODER)
         y = torch.tensor(y / (np.abs(y).max() + 1e-9) * rng.uniform(0.3, 0.95), dtype=torch.float32)[None]
-        z = soxr.resample(self.vocoder.run(None, {"mel": vocoders.log_mel(y, VOCODER).numpy()})[0].ravel(), VOCODER, RATE)
-        return np.pad(z, (0, max(0, len(x) - len(z))))[: len(x)]
+        return self.vocoder.run(None, {"mel": vocoders.log_mel(y, VOCODER).numpy()})[0].ravel(), VOCODER
 
 
-def kept(folder, name, x):
+def taken_down(x, rate):
+    """To 16 kHz, to stand within a recording of that rate; flat as far as the program's converter is, for a low-pass at 7.3 kHz, soxr's, would mark it."""
+    return resample_poly(np.asarray(x, np.float64), RATE, rate)
+
+
+def kept(folder, name, x, rate=RATE):
     x = np.asarray(x, np.float64)
-    soundfile.write(folder / name, x / (np.abs(x).max() + 1e-9) * 0.7, RATE)
+    soundfile.write(folder / name, x / (np.abs(x).max() + 1e-9) * 0.7, rate)
     return f"{folder.name}/{name}"
 
 
@@ -116,11 +121,11 @@ def files(c, engines, rows, folder):
         lines.append((kept(folder, f"real_{n:03d}.flac", c.audio(row)), "bonafide", row["group"]))
     for k, (name, speak) in enumerate(sorted(engines.speak.items())):
         for n in range(EACH):
-            x = speak(SENTENCES[n % len(SENTENCES)], np.random.default_rng([31, k, n]))
-            said.setdefault(name, []).append(x)
-            lines.append((kept(folder, f"{name}_{n:03d}.flac", x), "spoof", name))
+            x, rate = speak(SENTENCES[n % len(SENTENCES)], np.random.default_rng([31, k, n]))
+            said.setdefault(name, []).append(taken_down(x, rate))
+            lines.append((kept(folder, f"{name}_{n:03d}.flac", x, rate), "spoof", name))
     for n, row in enumerate(rows[:: max(1, len(rows) // EACH)]):
-        lines.append((kept(folder, f"hifigan_{n:03d}.flac", engines.copy(c.audio(row), np.random.default_rng([32, n]))), "spoof", "hifigan"))
+        lines.append((kept(folder, f"hifigan_{n:03d}.flac", *engines.copy(c.audio(row), np.random.default_rng([32, n]))), "spoof", "hifigan"))
     return lines, said
 
 
@@ -142,7 +147,8 @@ def recordings(c, engines, pack, rows, said, folder):
         x = c.audio(row)
         span = partial.sentence(x, rng, most=0.6)
         if span:
-            y = partial.replaced(x, engines.copy(x, rng), *span)
+            z = taken_down(*engines.copy(x, rng))
+            y = partial.replaced(x, np.pad(z, (0, max(0, len(x) - len(z))))[: len(x)], *span)
             lines.append(partial.write(folder, f"hifigan_{n:02d}_with", y, rng, "hifigan", span))
             lines.append(partial.write(folder, f"hifigan_{n:02d}_real", x, rng))
     return lines

@@ -342,13 +342,18 @@ impl MqttSink {
         if let Some((topic, payload)) = retained {
             self.delivery.retain(topic, payload);
         }
-        self.status.update(|s| match outcome {
-            Outcome::Done => s.commands += 1,
-            Outcome::Refused => s.commands_refused += 1,
-            Outcome::GoesOn => {}
+        let answered = self.delivery.offer(false) && client.answer(topic, correlation, payload);
+        // At once: who reads the counts must find a command and what became of its answer in the same snapshot.
+        self.status.update(|s| {
+            match outcome {
+                Outcome::Done => s.commands += 1,
+                Outcome::Refused => s.commands_refused += 1,
+                Outcome::GoesOn => {}
+            }
+            s.answers_dropped += u64::from(!answered);
         });
-        if !(self.delivery.offer(false) && client.answer(topic, correlation, payload)) {
-            self.answer_dropped();
+        if !answered {
+            self.log_unanswered();
         }
     }
 

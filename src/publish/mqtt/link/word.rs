@@ -48,8 +48,7 @@ impl MqttSink {
     }
 
     /// What a command asked for is done or refused all the same.
-    pub(super) fn answer_dropped(&mut self) {
-        self.status.update(|s| s.answers_dropped += 1);
+    pub(super) fn log_unanswered(&mut self) {
         if let Some(count) = self.unanswered.hit(Instant::now()) {
             tracing::warn!(
                 count,

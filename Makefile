@@ -72,6 +72,7 @@ corpus:
 	@test -n "$(CORPUS)" || { echo "expected a corpus: make $(firstword $(MAKECMDGOALS)) CORPUS=folder-with-manifest.csv" >&2; exit 2; }
 
 train: corpus .venv/ready ## the default model pack from scratch, resumes: CORPUS=folder
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r models/recipes/spoof/installed.txt
 	.venv/bin/python -m models.recipes.all --corpus "$(CORPUS)"
 
 eval: corpus .venv/ready ## equal error rates of the pack on the corpus's dev split: CORPUS=folder

@@ -16,15 +16,15 @@ STEPS = [("common.corpus", "cache/index.csv"), ("speaker.trials", None), ("spoof
          ("encoder.bank", "bank/index.npz"), ("encoder.train --minutes 65", "pretrained.json"), ("encoder.tune", "encoder.json"), ("speaker.train", "speaker.json"),
          ("spoof.originals", "originals/index.csv"), ("spoof.vocoders --kind melgan --minutes 11", "vocoder_melgan.json"), ("spoof.vocoders --kind hifigan --minutes 11", "vocoder_hifigan.json"),
          ("spoof.vocoders --kind istft --minutes 7", "vocoder_istft.json"), ("spoof.vocoders --kind codec --minutes 7", "vocoder_codec.json"),
-         ("spoof.copy_synthesis", "copies.npz"), ("spoof.bank", "listener_bank/states.f16"), ("spoof.listener", "listener.json"),
-         ("spoof.train --leave-out 1", "spoof.json"), ("spoof.together", None), ("sound.extra", "extra/extra.json"), ("sound.train", "sound.json"), ("vad.train", "vad.json"), ("encoder.ablation", "ablation.json"),
+         ("spoof.copy_synthesis", "copies.npz"), ("spoof.installed", "installed.npz"), ("spoof.engines", "engines.txt"), ("spoof.bank", "listener_bank/states.f16"), ("spoof.listener", "listener.json"),
+         ("spoof.train --leave-out 1", "spoof.json"), ("sound.extra", "extra/extra.json"), ("sound.train", "sound.json"), ("vad.train", "vad.json"), ("encoder.ablation", "ablation.json"),
          ("speaker.clones", "clones/real_or_not.txt"), ("speaker.clones --split dev", "clones_dev/list.txt"), ("speaker.sessions", "sessions/test/turns.txt"), ("export", None), ("calibrate", None), ("export", None),
          ("spoof.partial --splits train,dev", "partial/train.txt"), ("spoof.short", "short.pt"), ("spoof.timeline", None), ("evaluate", None), ("export", None),
          ("goldens.make", None), ("goldens.pipeline", None), ("scene.make", None)]
 ALONE = ("export", "spoof.short", "spoof.timeline")  # without the corpus
 PLAIN = {"goldens.make": [], "goldens.pipeline": []}
 REHEARSED = {"encoder.train": "--minutes 1", "encoder.tune": "--minutes 1", "speaker.train": "--minutes 0.3", "spoof.vocoders": "--minutes 0.5", "spoof.copy_synthesis": "--speech 40 --originals 6",
-             "spoof.bank": "--pairs 1200 --heard 600", "spoof.listener": "--minutes 1", "spoof.train": "--steps 60 --expert-steps 60", "sound.train": "--minutes 0.5", "vad.train": "--steps 60",
+             "spoof.installed": "--sentences 20 --copies 12", "spoof.bank": "--pairs 1200 --heard 600 --installed 600", "spoof.listener": "--minutes 1", "spoof.train": "--steps 60 --expert-steps 60", "sound.train": "--minutes 0.5", "vad.train": "--steps 60",
              "encoder.ablation": "--steps 10", "speaker.clones": "--targets 12"}
 
 

@@ -2,8 +2,7 @@
 
 `python -m models.recipes.restore [--pack models/default] [--work DIR]` writes `<work>/encoder.pt` and `speaker.pt`, where the checkpoints of the
 training are gone. What comes out is compared with what the files say, to 1e-4. Of a spoof head in whole floating point (`--spoof FILE`: 2.4.0 was the last
-version of the default pack that had one, `git show 18e91e7:models/default/spoof.onnx`) the listener as well, `<work>/listener.pt`, and the whole, `<work>/beside.pt`, for
-`spoof/together.py`.
+version of the default pack that had one, `git show 18e91e7:models/default/spoof.onnx`) the listener as well, `<work>/listener.pt`.
 """
 import argparse
 import json
@@ -91,8 +90,6 @@ def main():
         worst = compare(net, session(a.spoof), feed)
         assert worst <= 1e-4, worst
         torch.save(net.listener.state_dict(), Path(a.work) / "listener.pt")
-        torch.save(net.state_dict(), Path(a.work) / "beside.pt")
-        (Path(a.work) / "beside.json").write_text(json.dumps({"kinds": ["concat"]}))
         print(f"spoof: {nets.parameters(net)} parameters, {worst:.1e} from the graph")
     for name, make, feed in (("encoder", encoder, "fbank"), ("speaker", speaker, "hidden")):
         path = Path(a.pack) / f"{name}.onnx"

@@ -4,10 +4,10 @@ The teacher is DistillMOS (PyPI `distillmos`, MIT): a small network that was dis
 degraded. What it knows of vocoders and coders, no corpus of some minutes can teach. Its front end's output and the states of two of its layers,
 reduced to 64 principal components each, stand at 50 Hz.
 
-There are two banks: the heads do not learn from the clips that the listener learned from, for what it makes of those is not what it will make of
-clips to come. In the listener's, real speech beside a system's is of demo pages only, so that it hears more of their kind.
-Files in `<work>/spoof_bank` and `<work>/listener_bank`: `clips.i16` [clips, 48000] (real and fake in turn); the listener's `states.f16`
-[clips, 150, 192].
+There are three banks: the heads do not learn from the clips that the listener learned from, for what it makes of those is not what it will make of
+clips to come. In the listener's, real speech beside a system's is of demo pages only, so that it hears more of their kind. The third, `installed_bank`, has pairs by
+the vocoders and engines of installed.py.
+Files in `<work>/<bank>`: `clips.i16` [clips, 48000] (real and fake in turn); the listener's `states.f16` [clips, 150, 192].
 """
 import sys
 import types
@@ -19,12 +19,12 @@ import torch
 
 from ..common.augment import Augmenter
 from ..common.corpus import arguments, to_i16
-from .data import SpoofData
+from .data import Installed, SpoofData
 from .originals import joined
 
 N, FRAMES, KEEP = 48000, 150, 64
-# The first seed of the pairs, whether LibriSpeech is among the real speech of random pairs. No seed is in both: most pairs would be the same.
-BANKS = {"spoof_bank": (0, True), "listener_bank": (30_000, False)}
+# How pairs are made, and the first seed of the bank's. No seed is in two: most pairs would be the same.
+BANKS = {"spoof_bank": (SpoofData, 0), "listener_bank": (lambda c, work: SpoofData(c, work, libri=False), 30_000), "installed_bank": (Installed, 60_000)}
 LAYERS = (3, 6)
 
 
@@ -70,10 +70,10 @@ def basis(t, clips):
 _C = {}
 
 
-def _start(args, libri):
+def _start(args, name):
     torch.set_num_threads(1)
     c = joined(args)
-    _C.update(aug=Augmenter(c), data=SpoofData(c, args.work, libri))
+    _C.update(aug=Augmenter(c), data=BANKS[name][0](c, args.work))
 
 
 def _pair(seed):
@@ -88,11 +88,11 @@ def wave(clips):
 
 def draw(a, name, pairs):
     """The bank's clips, [2 * pairs, N]."""
-    folder, (first, libri) = Path(a.work) / name, BANKS[name]
+    folder, first = Path(a.work) / name, BANKS[name][1]
     folder.mkdir(exist_ok=True)
     at = folder / "clips.i16"
     if not at.exists():
-        with get_context("spawn").Pool(a.threads, _start, (a, libri)) as pool, open(folder / "clips.part", "wb") as out:
+        with get_context("spawn").Pool(a.threads, _start, (a, name)) as pool, open(folder / "clips.part", "wb") as out:
             for i, pair in enumerate(pool.imap(_pair, range(first, first + pairs), chunksize=16)):
                 pair.tofile(out)
                 if i % 500 == 0:
@@ -102,10 +102,10 @@ def draw(a, name, pairs):
 
 
 def main():
-    a = arguments(__doc__, threads=2, pairs=24_000, heard=6_000, banks=",".join(BANKS))  # without the listener's, where that stays as it is
-    counts = {"spoof_bank": a.pairs, "listener_bank": a.heard}
-    if a.pairs > BANKS["listener_bank"][0]:
-        raise SystemExit(f"--pairs: expected at most {BANKS['listener_bank'][0]}, found {a.pairs}; from there on they are the listener's")
+    a = arguments(__doc__, threads=2, pairs=24_000, heard=6_000, installed=17_000, banks=",".join(BANKS))  # without the listener's, where that stays as it is
+    counts = {"spoof_bank": a.pairs, "listener_bank": a.heard, "installed_bank": a.installed}
+    if (most := max(counts.values())) > 30_000:
+        raise SystemExit(f"expected at most 30000 pairs of a bank, found {most}; from there on seeds are another bank's")
     drawn = {name: draw(a, name, counts[name]) for name in a.banks.split(",")}
     clips, folder = drawn.get("listener_bank"), Path(a.work) / "listener_bank"
     if clips is None or (folder / "states.f16").exists():

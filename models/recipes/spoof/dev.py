@@ -1,17 +1,19 @@
 """What the spoof head is chosen and calibrated by: the list of dev files, the originals' dev voices, and sentences by two engines.
 
 The list's systems are a few clips each of demo pages, and heads that told those and copies best took most sentences of engines for real: so engines are
-heard before a head is chosen, where engines.py was run. Its other two, and the real speech beside them, are for test.
+heard before a head is chosen, where engines.py was run: two of which nothing is trained on. Another such, and the real speech beside them, are for test.
 """
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import soundfile
 
-from ..common.corpus import decode, to_i16
+from ..common.corpus import to_i16
 from . import originals, trials
+from .installed import flat
 
-ENGINES, EACH = ("hibari", "kokoro"), 20
+ENGINES, EACH = ("kokoro", "silero_ru"), 20
 
 
 def sentences(work):
@@ -20,7 +22,8 @@ def sentences(work):
     lines = [l.split("\t") for l in at.read_text().splitlines()] if at.exists() else []
     for name in ENGINES:
         for path in [path for path, _, who in lines if who == name][:EACH]:
-            heard.append(to_i16(decode(work / path)))
+            x, rate = soundfile.read(work / path)
+            heard.append(to_i16(flat(x, rate)))
             rows.append({"path": path, "kind": "engine", "group": name, "split": "dev", "offset": end, "length": len(heard[-1])})
             end += len(heard[-1])
     return SimpleNamespace(rows=rows, data={"": np.concatenate(heard)}) if rows else None

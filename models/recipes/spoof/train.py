@@ -1,9 +1,12 @@
-"""Trains the spoof head on the pairs of the bank (bank.py): the four fusions of an SSL and a spectral view, and heads on statistics
+"""Trains the spoof head on the pairs of two banks (bank.py): the four fusions of an SSL and a spectral view, and heads on statistics
 of the fine structure and of the synchrony of bands.
 
-Encoder and listener are frozen; what they say of the bank's clips is kept. The fusions are compared with each view alone on dev, where one
-file more or less is a per cent or more: of those that are with the heads on statistics as good as the best, within its bootstrap interval, the
-smallest is shipped. `--leave-out` measures each training system with heads that never heard it.
+Encoder and listener are frozen; what they say of the banks' clips is kept. Heads on statistics hear all pairs. The fusions hear those of `spoof_bank` and
+sentences of engines: with copies by HiFi-GANs, which are next to the original, they tell dev files and engines that they have not heard worse. A fusion differs much from one
+training to the next, means of eight small heads do not: it counts half as much as each of those.
+
+The fusions are compared with each view alone on dev, where one file more or less is a per cent or more: of those that are with the heads on statistics as good as the best, within its
+bootstrap interval, the smallest is shipped. `--leave-out` measures each training system with heads that never heard it.
 """
 import json
 from pathlib import Path
@@ -18,10 +21,12 @@ from ..common.device import half
 from . import dev as choice
 from . import trials
 from .bank import BANKS, N, wave
-from .data import SpoofData
+from .installed import LEARNT
 
 OVER_TIME = {"hidden", "cepstra", "heard"}
-WHOLE = 24_000  # clips of which these are kept, which are large; of the others, statistics alone
+WHOLE = {"spoof_bank": 24_000, "installed_bank": 10_000}  # clips of which these are kept, which are large; of the others, statistics alone
+ENGINES = 0.3  # of the pairs that a fusion hears
+FUSION = 0.5  # what it counts beside each head on statistics
 
 
 @torch.no_grad()
@@ -41,11 +46,12 @@ def statistics(x):
     return [nets.fine_statistics(v, fine[:, :, -1:]) for v in (fine[:, :, :-1], torch_features.synchrony(x))]
 
 
-def kept(encoder, net, clips, work):
-    """The features of all clips, mapped from the work folder; those over time of the first `WHOLE`."""
-    n = min(WHOLE, len(clips))
+def kept(encoder, net, work, bank):
+    """The features of all clips of a bank, mapped from the work folder; those over time of the first `WHOLE`."""
+    clips = np.memmap(work / bank / "clips.i16", np.int16, "r").reshape(-1, N)
+    n = min(WHOLE[bank], len(clips))
     shapes = {"hidden": (n, nets.Fusion.LOWER, 149, nets.DIM), "cepstra": (n, 298, 180), "heard": (n, 149, nets.HEARD), "fine": (len(clips), nets.FINE), "synchrony": (len(clips), nets.SYNCHRONY)}
-    at = {n: work / "spoof_bank" / f"{n}.npy" for n in shapes}
+    at = {n: work / bank / f"{n}.npy" for n in shapes}
     missing = [k for k in shapes if not at[k].exists()]
     if missing:
         out = {k: np.lib.format.open_memmap(at[k].with_suffix(".part"), "w+", np.float16 if k in OVER_TIME else np.float32, shapes[k]) for k in missing}
@@ -63,12 +69,13 @@ def kept(encoder, net, clips, work):
     return {n: np.load(at[n], mmap_mode="r") for n in shapes}
 
 
-def systems(c, work, count):
-    """What made the fake of each of the first pairs: the draws of bank.py again, without the channel."""
-    at = work / "spoof_bank" / "systems.json"
+def systems(c, work, bank, count):
+    """What made the fake of each of a bank's first pairs: its draws again, without the channel."""
+    at = work / bank / "systems.json"
     if not at.exists():
-        data, out = SpoofData(c, work), []
-        for seed in range(BANKS["spoof_bank"][0], BANKS["spoof_bank"][0] + count):
+        make, first = BANKS[bank]
+        data, out = make(c, work), []
+        for seed in range(first, first + count):
             rng = np.random.default_rng([31, seed])
             rng.integers(2**31)
             data.pair(rng, N)
@@ -82,10 +89,9 @@ def loss_of(scores, target):
     return F.binary_cross_entropy_with_logits(scores, target) + 0.5 * F.softplus(scores[1::2] - scores[::2]).mean()
 
 
-def pairs(rng, count, batch):
-    """Indices of `batch / 2` random pairs, each the real clip and then its fake."""
-    i = 2 * rng.integers(0, count // 2, batch // 2)
-    return torch.tensor(np.stack([i, i + 1], 1).flatten())
+def both(pairs):
+    """Indices of the clips of pairs, each the real one and then its fake."""
+    return np.stack([2 * pairs, 2 * pairs + 1], 1).flatten()
 
 
 def fit(parameters, scores, steps, batch, rate, after=lambda step: None):
@@ -122,20 +128,19 @@ def fit_experts(net, x, steps, use=None, batch=256):
                 layer.reset_parameters()
 
         def scores(_):
-            i = 2 * use[rng.integers(0, len(use), batch // 2)]
-            return head(x[np.stack([i, i + 1], 1).flatten()])[:, 0]
+            return head(x[both(use[rng.integers(0, len(use), batch // 2)])])[:, 0]
 
         losses.append(fit(list(head.parameters()), scores, steps, batch, 2e-3))
     return float(np.mean(losses))
 
 
-def fit_fusion(net, kept, steps, batch=32):
+def fit_fusion(net, banks, steps, batch=32):
+    """`banks`: features, the pairs of them that it may hear, and the share of those; one or more."""
     rng, average = np.random.default_rng(33), None
-    hidden, cepstra, heard = kept["hidden"], kept["cepstra"], kept["heard"]
 
     def scores(_):
-        i = pairs(rng, len(hidden), batch).numpy()
-        h, s, l = (torch.from_numpy(v[i]).float() for v in (hidden, cepstra, heard))
+        drawn = [(kept, both(use[rng.integers(0, len(use), round(share * batch / 2))])) for kept, use, share in banks]
+        h, s, l = (torch.from_numpy(np.concatenate([kept[n][i] for kept, i in drawn])).float() for n in ("hidden", "cepstra", "heard"))
         for k in range(batch):  # blank a span of time or a view, so that no single cue carries the decision
             if rng.random() < 0.3:
                 v = 60 * int(rng.integers(3))
@@ -158,13 +163,12 @@ def fit_fusion(net, kept, steps, batch=32):
     return run
 
 
-def leave_one_out(c, work, data, made, steps=700, folds=8, seed=0):
+def leave_one_out(stats, made, steps=700, folds=8, seed=0):
     """Systems in folds: heads on all three kinds of statistics that never heard a fold's systems, on that fold's pairs. EER of windows, per system."""
     rng, out = np.random.default_rng(seed), {}
     names = sorted(set(made))
     fold = {n: i % folds for i, n in enumerate(rng.permutation(names))}
     at = np.array([fold[m] for m in made])
-    stats = [nets.frame_statistics(torch.from_numpy(np.asarray(data["heard"], np.float32))).numpy(), *(np.asarray(data[k][: 2 * len(made)]) for k in ("fine", "synchrony"))]
     score = np.zeros(2 * len(made))
     for k in range(folds):
         use, test = np.nonzero(at != k)[0], np.nonzero(at == k)[0]
@@ -172,18 +176,17 @@ def leave_one_out(c, work, data, made, steps=700, folds=8, seed=0):
             net = nets.Experts(x.shape[1], heads=1).eval()
             fit_experts(net, x, steps, use)
             with torch.no_grad():
-                i = np.stack([2 * test, 2 * test + 1], 1).flatten()
+                i = both(test)
                 score[i] += net(torch.from_numpy(x[i]).float()).numpy()
     y = np.tile([1, 0], len(made))
     for n in names:
-        i = np.nonzero(made == n)[0]
-        i = np.stack([2 * i, 2 * i + 1], 1).flatten()
+        i = both(np.nonzero(made == n)[0])
         out[n] = round(float(metrics.eer(score[i], y[i])), 1)
     return {"pooled": round(float(metrics.eer(score, y)), 2), "systems": out}
 
 
 def main():
-    a = arguments(__doc__, steps=2500, expert_steps=1500, threads=2, kinds=",".join(nets.Fusion.KINDS), leave_out=0)
+    a = arguments(__doc__, steps=1000, expert_steps=3000, threads=2, kinds=",".join(nets.Fusion.KINDS), leave_out=0)
     torch.set_num_threads(a.threads)
     torch.manual_seed(1)
     (c, dev), work = choice.opened(a), Path(a.work)
@@ -191,8 +194,12 @@ def main():
     encoder.load_state_dict(torch.load(work / "encoder.pt"))
     net.listener.load_state_dict(torch.load(work / "listener.pt"))
     encoder.eval(), net.eval()
-    clips = np.memmap(work / "spoof_bank" / "clips.i16", np.int16, "r").reshape(-1, N)
-    data = kept(encoder, net, clips, work)
+    banks = {bank: kept(encoder, net, work, bank) for bank in WHOLE}
+    made = {bank: systems(c, work, bank, len(data["heard"]) // 2) for bank, data in banks.items()}
+    spoken = np.isin(made["installed_bank"], LEARNT)
+    heard_by_fusions = [(banks["spoof_bank"], np.arange(len(made["spoof_bank"])), 1 - ENGINES), (banks["installed_bank"], np.nonzero(spoken)[0], ENGINES)]
+    all_of = lambda name: np.concatenate([data[name] for data in banks.values()])
+    frames = np.concatenate([nets.frame_statistics(torch.from_numpy(np.asarray(data["heard"], np.float32))).numpy() for data in banks.values()])
     seen = [features(encoder, net, torch.tensor(np.stack(trials.windows(c.audio(p))))) for p, *_ in dev]
     names, y, g = (np.array(v) for v in zip(*dev))
     y = y.astype(int)
@@ -203,14 +210,14 @@ def main():
         return s, trials.summary(s, y, g, names)
 
     short = lambda r: {k: r[k] for k in ("eer_percent", "matched_eer_percent")}
-    report = {"trained": True, "seed": 31, "pairs": len(clips) // 2, "steps": a.steps, "expert_steps": a.expert_steps, "dev": {}}
+    report = {"trained": True, "seed": 31, "pairs": {bank: len(data["fine"]) // 2 for bank, data in banks.items()}, "steps": a.steps, "expert_steps": a.expert_steps, "dev": {}}
     heard = nets.Experts(2 * nets.HEARD).eval()  # for comparison: not in the shipped head
-    fit_experts(heard, nets.frame_statistics(torch.from_numpy(np.asarray(data["heard"], np.float32))), a.expert_steps)
+    fit_experts(heard, frames, a.expert_steps)
     report["dev"]["statistics of the listener alone"] = short(told(lambda h, s, l, *_: heard(nets.frame_statistics(l)))[1])
     apart = []
     own = net.members[0]
     for k, (name, head) in enumerate({"fine": own.fine, "synchrony": own.synchrony}.items()):
-        report[f"{name}_loss"] = fit_experts(head, data[name], a.expert_steps)
+        report[f"{name}_loss"] = fit_experts(head, all_of(name), a.expert_steps)
         s, r = told(lambda *f: head(f[3 + k]))
         report["dev"][{"fine": "fine structure", "synchrony": "synchrony of bands"}[name] + " alone"] = short(r)
         apart.append(s)
@@ -221,20 +228,21 @@ def main():
     for kind in a.kinds.split(","):
         torch.manual_seed(1)
         fusion = nets.Fusion(kind)
-        loss = fit_fusion(fusion, data, a.steps)
+        loss = fit_fusion(fusion, heard_by_fusions, a.steps)
         s, r = told(lambda h, s, l, *_: fusion(h, s, l))
-        both = trials.summary(s / s.std() + s_apart, y, g, names)
-        report["dev"][kind] = {**short(r), "loss": round(loss, 4), "parameters": nets.parameters(fusion), "with both": short(both)}
+        added = trials.summary(FUSION * s / s.std() + s_apart, y, g, names)
+        report["dev"][kind] = {**short(r), "loss": round(loss, 4), "parameters": nets.parameters(fusion), "with both": short(added)}
         print(kind, report["dev"][kind], s.std(), flush=True)
-        mark = both["eer_percent"] + both["matched_eer_percent"]
+        mark = added["eer_percent"] + added["matched_eer_percent"]
         if kind not in ("ssl", "spectral"):
-            tried.append((mark, kind, fusion, both, 1 / s.std()))
+            tried.append((mark, kind, fusion, added, FUSION / s.std()))
     good = min(tried, key=lambda t: t[0])[3]["eer_high_percent"]
-    _, kind, own.fusion, both, weight = min((t for t in tried if t[3]["eer_percent"] <= good), key=lambda t: (nets.parameters(t[2]), t[0]))
+    _, kind, own.fusion, added, weight = min((t for t in tried if t[3]["eer_percent"] <= good), key=lambda t: (nets.parameters(t[2]), t[0]))
     net.weights.copy_(torch.tensor([weight, *(1 / s.std() for s in apart)]))
-    report |= {"kinds": [kind], **both}
+    report |= {"kinds": [kind], **added}
     if a.leave_out:
-        report["leave_one_out"] = leave_one_out(c, work, data, systems(c, work, len(data["heard"]) // 2))
+        first = lambda name: np.concatenate([data[name][: len(data["heard"])] for data in banks.values()])
+        report["leave_one_out"] = leave_one_out([frames, first("fine"), first("synchrony")], np.concatenate(list(made.values())))
     torch.save(net.state_dict(), work / "spoof.pt")
     (work / "spoof.json").write_text(json.dumps(report, default=float))
     print(json.dumps(report, indent=1, default=float))

@@ -20,15 +20,15 @@ HOP, FFT, MELS, SEGMENT = 256, 1024, 80, 8192
 _C = {}
 
 
-def log_mel(x, rate=RATE):
-    """[B, N] -> [B, 80, N / 256], 0 to 8 kHz."""
-    if (x.device, rate) not in _C:
+def log_mel(x, rate=RATE, fft=FFT, hop=HOP):
+    """[B, N] -> [B, 80, N / hop], 0 to 8 kHz."""
+    if (x.device, rate, fft) not in _C:
         from librosa.filters import mel
 
-        _C[x.device, rate] = torch.hann_window(FFT, device=x.device), torch.tensor(mel(sr=rate, n_fft=FFT, n_mels=MELS, fmax=8000), dtype=torch.float32, device=x.device)
-    window, m = _C[x.device, rate]
-    x = F.pad(x[:, None], ((FFT - HOP) // 2,) * 2, mode="reflect")[:, 0]
-    s = torch.stft(x, FFT, HOP, window=window, center=False, return_complex=True).abs()
+        _C[x.device, rate, fft] = torch.hann_window(fft, device=x.device), torch.tensor(mel(sr=rate, n_fft=fft, n_mels=MELS, fmax=8000), dtype=torch.float32, device=x.device)
+    window, m = _C[x.device, rate, fft]
+    x = F.pad(x[:, None], ((fft - hop) // 2,) * 2, mode="reflect")[:, 0]
+    s = torch.stft(x, fft, hop, window=window, center=False, return_complex=True).abs()
     return (m @ s).clamp_min(1e-5).log()
 
 

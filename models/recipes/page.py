@@ -111,6 +111,10 @@ def spoof(r, e):
     if rows:
         out += "What was compared on dev, EER in % (matched: against the real speech of the same pages); the last two columns with the fine structure and the synchrony of bands added:\n\n"
         out += table(("view or fusion", "all", "matched", "all, +", "matched, +"), rows)
+    if own := t.get("together"):
+        name = {"beside": "the head of 2.7", "spoof": "the one above", "all": "both added: this pack"}
+        out += "Heads that were trained apart, on dev (among its fakes sentences of two engines):\n\n"
+        out += table(("head", "all", "matched"), [(name[k], v["eer_percent"], v["matched_eer_percent"]) for k, v in own.items()])
     if one := t.get("leave_one_out"):
         out += f"Training systems left out in folds, windows, EER {one['pooled']} % over all:\n\n"
         out += table(("system", "EER %"), sorted(one["systems"].items(), key=lambda kv: kv[1]))

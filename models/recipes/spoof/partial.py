@@ -4,7 +4,7 @@ The sentence is a clip of one of the corpus's spoof systems between real clips o
 real clip of the same words where the corpus has that), or the sentence's own copy-synthesis in a longer recording (WORLD, Griffin-Lim, LPC: ways that
 the training knew, voices that it did not). Loudness is matched, edges are crossfaded, a codec or channel goes over the whole file. Each file has a twin
 that is made in the same way without anything synthetic. Recordings of train and dev are also made of some clips of one voice of the originals (originals.py),
-where those are there. `dev` is for choosing, `test` for reporting; on
+where those are there, and of train a sentence of an engine (installed.py) between two real clips of one voice. `dev` is for choosing, `test` for reporting; on
 `train` (`--splits train`) the second reading of short windows is trained (short.py).
 
 Writes `<work>/partial/<split>/*.flac` and `<work>/partial/<split>.txt`: `path system [start end]`, of what is real `bonafide` for the system.
@@ -18,7 +18,7 @@ from ..common.corpus import RATE, arguments
 from ..pack import Pack
 from . import originals
 from .copy_synthesis import griffin_lim, lpc, world
-from .data import edges
+from .data import Installed, edges
 
 COPIES = {"copy_world": world, "copy_gl_mel": griffin_lim, "copy_gl_linear": lambda x, r: griffin_lim(x, r, False), "copy_lpc": lpc}
 SENTENCE = (1.2, 5.0)  # seconds of a synthetic sentence
@@ -26,6 +26,7 @@ PER_RECORDING = 2
 RECORDING = (8.0, 20.0)  # seconds of a recording in which a sentence is copied
 PER_SYSTEM, RECORDINGS = {"train": 20}, {"train": 160}  # how many of a system, and recordings; of the others 6 and 30
 PER_VOICE = {"train": 8, "dev": 8}  # recordings of a voice of the originals
+PER_ENGINE = 90
 SEEDS = {"dev": 0, "test": 1, "train": 7}
 SAME_VOICE = 0.49  # cosine at which the speaker head's log-likelihood ratio is 0
 FADE, MARGIN = int(0.02 * RATE), int(0.03 * RATE)
@@ -183,10 +184,30 @@ def recordings(c, split, rng):
                 yield joined(pieces, rng)[0][: int(RECORDING[1] * RATE)].astype(np.float32)
 
 
+def spoken_by_engines(c, work, rng):
+    """(engine, pieces with its sentence, the real ones alone, which piece it is)."""
+    installed, voices = Installed(c, work), {}
+    for r in c.select("train", "bonafide", SENTENCE[0]) + c.select("train", "original", SENTENCE[0]):
+        voices.setdefault(r["group"] if r["kind"] == "original" else r["path"].rsplit("/", 1)[0], []).append(r)
+    voices = [rows for rows in voices.values() if len(rows) > 2]
+    for engine in installed.engines:
+        said = installed.made_by[engine]
+        for _ in range(PER_ENGINE):
+            fake, rows = trimmed(said[rng.integers(len(said))][1].astype(np.float32) / 32768), voices[rng.integers(len(voices))]
+            if len(fake) > SENTENCE[1] * RATE:
+                if not (span := sentence(fake, rng)):
+                    continue
+                fake = trimmed(fake[slice(*span)])
+            hosts = [trimmed(c.audio(rows[i], 0, int(SENTENCE[1] * RATE))) for i in rng.permutation(len(rows))[:2]]
+            at = int(rng.integers(0, len(hosts) + 1))
+            yield engine, hosts[:at] + [fake] + hosts[at:], hosts, at
+
+
 def make(c, pack, split, folder, seed):
     rng, lines = np.random.default_rng([93, seed]), []
     folder.mkdir(parents=True, exist_ok=True)
-    for k, (system, with_it, without, at) in enumerate(between_clips(c, pack, split, rng)):
+    engines = spoken_by_engines(c, folder.parents[1], np.random.default_rng([94, seed])) if split == "train" else ()
+    for k, (system, with_it, without, at) in enumerate([*between_clips(c, pack, split, rng), *engines]):
         y, spans = joined(with_it, rng)
         lines.append(write(folder, f"{k:03d}_{system}", y, rng, system, spans[at]))
         lines.append(write(folder, f"{k:03d}_real", joined(without, rng)[0], rng))

@@ -25,7 +25,7 @@ LIMITS = """## Where it falls short
   falls by 1.1 to 1.9 nats where a converter's low-pass took it (docs/detect.md). Heads that learned from pairs through random low-passes (6.6 to 7.9 kHz, one for both of a pair) no longer move, and tell
   less apart: 18.0 % on dev for 12.1, with a low-pass 20.9 for 16.0. Heads that hear nothing above 7.2 kHz do not move at all,
   and tell test systems and engines as this one does at its worst (`models/recipes/README.md`: "A view that ends at 7.2 kHz").
-- **Engines.** As they speak, without a converter that marks them, half the sentences of hibari, a quarter of Piper's and a fifth of Kokoro's are taken for real (docs/detect.md).
+- **Engines.** As they speak, without a converter that marks them, two thirds of the sentences of Silero's English voices, half of hibari's, a quarter of Piper's and a fifth of Kokoro's are taken for real (docs/detect.md).
 - **Clones.** Those accepted are mostly Griffin-Lim on full spectra, then copies with disturbed phases. A copy whose phases are off by less than half a radian
   at 4 kHz is no longer among the forgeries, neither in training nor in these figures: it is next to the recording itself (with the milder ones among them the pack before
   accepted 14.1 %). What vocoders, coders and conversion make is mostly found. All ways of forging here are known from the training, only the voices are

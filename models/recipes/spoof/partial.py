@@ -71,6 +71,14 @@ def sentence(x, rng, lo=SENTENCE[0], hi=SENTENCE[1], most=1.0):
     return spans[rng.integers(len(spans))] if spans else None
 
 
+def short_enough(x, rng):
+    """A clip that is longer than a sentence may be, cut to one; None where it has no pauses for that."""
+    if len(x) <= SENTENCE[1] * RATE:
+        return x
+    span = sentence(x, rng)
+    return span and trimmed(x[slice(*span)])
+
+
 def faded(x):
     x, ramp = np.array(x, np.float64), np.linspace(0, 1, FADE)
     x[:FADE] *= ramp
@@ -145,11 +153,8 @@ def between_clips(c, pack, split, rng):
             near = sorted((r for r in real if r not in same and float(own @ told[r["path"]]) > SAME_VOICE), key=lambda r: -float(own @ told[r["path"]]))[:6]
             if len(near) < 2:
                 continue
-            if len(fake) > SENTENCE[1] * RATE:
-                span = sentence(fake, rng)
-                if span is None:
-                    continue
-                fake = trimmed(fake[slice(*span)])
+            if (fake := short_enough(fake, rng)) is None:
+                continue
             hosts = [near[i] for i in rng.permutation(len(near))[:3]]
             hosts, spare = ([trimmed(c.audio(r)) for r in rs] for rs in (hosts[:2] if len(near) == 2 else hosts, same[:1] or hosts[:1]))
             at = int(rng.integers(0, len(hosts) + 1))
@@ -194,10 +199,8 @@ def spoken_by_engines(c, work, rng):
         said = installed.made_by[engine]
         for _ in range(PER_ENGINE):
             fake, rows = trimmed(said[rng.integers(len(said))][1].astype(np.float32) / 32768), voices[rng.integers(len(voices))]
-            if len(fake) > SENTENCE[1] * RATE:
-                if not (span := sentence(fake, rng)):
-                    continue
-                fake = trimmed(fake[slice(*span)])
+            if (fake := short_enough(fake, rng)) is None:
+                continue
             hosts = [trimmed(c.audio(rows[i], 0, int(SENTENCE[1] * RATE))) for i in rng.permutation(len(rows))[:2]]
             at = int(rng.integers(0, len(hosts) + 1))
             yield engine, hosts[:at] + [fake] + hosts[at:], hosts, at

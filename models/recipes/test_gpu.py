@@ -75,8 +75,23 @@ def test_streams_in_pytorch(work):
     """PyTorch's side of the streams' bench hears voices in the scene and is timed."""
     at = work / "streams.json"
     bench_gpu_streams.main(["nowhere", "--device", "cpu", "--by", "daemon,eager", "--workers", "1", "--batch", "4", "--seconds", "0.1", "--json", str(at)])
-    daemon, eager = json.loads(at.read_text())["rows"]
+    told = json.loads(at.read_text())
+    daemon, eager = told["rows"]
     assert "error" in daemon and eager["streams"] > 0 and 0.3 < eager["voices"] < 1, (daemon, eager)
+    assert told["within"] == {"PyTorch eager": eager["within"]}, told
+
+
+def test_streams_within_a_budget():
+    """A full batch waits for the one before; few streams wait for it to be full; budgets are kept by whoever is tried."""
+    steady = [0.05] * 100
+    assert abs(bench_gpu_streams.lag(steady, 10, 100) - 0.14) < 0.002, "ten windows, one each 10 ms, then 50 ms"
+    assert bench_gpu_streams.lag(steady, 10, 220) > 0.2, "more than it can do"
+    assert bench_gpu_streams.most_within(steady, 10, 0.1) in (190, 200) and bench_gpu_streams.most_within(steady, 10, 0.09) == 0
+    uneven = ([0.05] * 9 + [0.2]) * 10
+    assert 0 < bench_gpu_streams.most_within(uneven, 10, 0.3) < 200, "its slow batches count"
+    rows = [{"by": "earwitness", "streams": n, "keeps_up": up, "lag_p99_ms": lag} for n, up, lag in ((100, True, 70), (200, True, 140), (300, False, 1500))]
+    found = bench_gpu_streams.budgets(rows + [{"by": "-", "error": "x"}, {"by": "PyTorch eager", "streams": 90, "within": dict.fromkeys(bench_gpu_streams.BUDGETS, 80)}])
+    assert list(found["earwitness"].values()) == [100, 100, 200, 200, 200] and found["PyTorch eager"][75] == 80, found
 
 
 if __name__ == "__main__":

@@ -1,11 +1,46 @@
 //! How loud, how clipped, how silent: plain sums over samples, and the repair of samples that are no numbers.
 
+use crate::dsp::wide;
+
 /// Anything at or above this magnitude counts as clipped: full scale of 16 bits, with room for rounding.
 const FULL_SCALE: f32 = 0.9999;
 
 /// Largest magnitude that is let through, +24 dB over full scale. Beyond it are wrong scales and broken floats, whose
 /// squares would overflow later.
 const LIMIT: f32 = 16.0;
+
+/// Samples that are looked at together.
+const LANES: usize = 8;
+
+wide! {
+    /// Adds samples, several at once.
+    fn measure(samples: &[f32], level: &mut Level) {
+        let blocks = samples.chunks_exact(LANES);
+        let rest = blocks.remainder();
+        let (mut squares, mut clipped) = ([0.0f64; LANES], [0u32; LANES]);
+        let (mut min, mut max) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+        for block in blocks {
+            for i in 0..LANES {
+                let x = block[i];
+                squares[i] += f64::from(x) * f64::from(x);
+                clipped[i] += u32::from(x.abs() >= FULL_SCALE);
+                min[i] = if x < min[i] { x } else { min[i] };
+                max[i] = if x > max[i] { x } else { max[i] };
+            }
+        }
+        let samples = (samples.len() - rest.len()) as u64;
+        if samples > 0 {
+            level.merge(&Level {
+                squares: squares.iter().sum(),
+                samples,
+                clipped: clipped.iter().map(|c| u64::from(*c)).sum(),
+                min: min.into_iter().fold(f32::INFINITY, f32::min),
+                max: max.into_iter().fold(f32::NEG_INFINITY, f32::max),
+            });
+        }
+        level.add(rest.iter().copied());
+    }
+}
 
 /// Level of a block, as sums that can be merged with those of the next block.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -22,7 +57,7 @@ impl Level {
     #[must_use]
     pub fn of(samples: &[f32]) -> Self {
         let mut level = Self::default();
-        level.add(samples.iter().copied());
+        measure(samples, &mut level);
         level
     }
 

@@ -1,8 +1,6 @@
 //! What models are asked, one window at a time or many at once. Windows of one shape run together; an answer is always
 //! that window's own, and so is an error.
 
-use std::borrow::Cow;
-
 use ndarray::{ArrayView2, CowArray, Ix2, s};
 
 use super::batch::{batched, only};
@@ -191,16 +189,22 @@ impl Models {
     ) -> Answers<Opinion> {
         let part = Part::Spoof;
         let repeat = self.repeat;
-        let prepared = windows.iter().map(|(hidden, samples)| {
-            let (batch, own) = self.fits(part, hidden)?;
-            self.same_window(hidden, samples)?;
-            let window = Spoken {
-                hidden,
-                length: repeat.vectors(own),
-                samples: repeat.audio(samples),
-            };
-            Ok(((batch, window.length, window.samples.len()), window))
-        });
+        let mut room = std::mem::take(&mut self.scratch.repeated);
+        let own: Vec<&[f32]> = windows.iter().map(|(_, samples)| *samples).collect();
+        let repeated = repeat.audio(&own, &mut room);
+        let prepared = windows
+            .iter()
+            .zip(&repeated)
+            .map(|((hidden, own), samples)| {
+                let (batch, vectors) = self.fits(part, hidden)?;
+                self.same_window(hidden, own)?;
+                let window = Spoken {
+                    hidden,
+                    length: repeat.vectors(vectors),
+                    samples,
+                };
+                Ok(((batch, window.length, samples.len()), window))
+            });
         let prepared = prepared.collect();
         let (Some(net), Some(views)) = (&self.spoof, &mut self.views) else {
             return all(windows.len(), || ModelError::NotOpen { part });
@@ -211,7 +215,7 @@ impl Models {
         let mut run = |group: &[&Spoken]| {
             let size = sizes.of(group.len());
             let spans: Vec<&Hidden> = group.iter().map(|spoken| spoken.hidden).collect();
-            let pieces: Vec<&[f32]> = group.iter().map(|spoken| &*spoken.samples).collect();
+            let pieces: Vec<&[f32]> = group.iter().map(|spoken| spoken.samples).collect();
             let cut = cutter.cut(&spans, size, group[0].length)?;
             let views = views.make(&pieces, size, scratch)?;
             let inputs = [Given::Tensor(cut.tensor()), views.given()];
@@ -231,11 +235,13 @@ impl Models {
                 scores.map(opinion).collect::<Vec<_>>()
             })
         };
-        batched(prepared, &mut self.tally.retried, |group| {
+        let answers = batched(prepared, &mut self.tally.retried, |group| {
             // On a CPU each by itself: together they would be no faster, and take 30 MB more each.
             let answers: Result<Vec<_>, _> = group.chunks(sizes.most()).map(&mut run).collect();
             Ok(answers?.concat())
-        })
+        });
+        self.scratch.repeated = room;
+        answers
     }
 
     /// Probability of each of the pack's [`Pack::sound_classes`](super::Pack::sound_classes) in a window, each for itself:
@@ -337,7 +343,7 @@ struct Spoken<'w> {
     hidden: &'w Hidden,
     /// Vectors of it, once repeated.
     length: usize,
-    samples: Cow<'w, [f32]>,
+    samples: &'w [f32],
 }
 
 /// Shapes of the spoof head's outputs, of which those without parts are not there: `score`, `parts`, `short`, `short_parts`.

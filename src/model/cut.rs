@@ -2,6 +2,7 @@
 //! which `models/recipes/cut.py` writes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use ndarray::s;
 use ort::memory::MemoryInfo;
@@ -15,6 +16,7 @@ use super::place::Place;
 use super::plans::Shared;
 use super::repeat::turns;
 use super::runtime::{Runtime, chain};
+use super::spent::Spent;
 
 const CUT: &[u8] = include_bytes!("cut.onnx");
 const FINITE: &[u8] = include_bytes!("finite.onnx");
@@ -25,6 +27,8 @@ pub(super) struct Cutter {
     cut: Shared,
     finite: Shared,
     memory: MemoryInfo<'static>,
+    /// How long both take on a device: cutting, checking.
+    pub spent: [Arc<Spent>; 2],
 }
 
 /// What heads read of several windows, `[windows, layers, vectors, dim]`.
@@ -57,6 +61,7 @@ impl Cutter {
             cut: Shared::new(open(CUT)?),
             finite: Shared::new(open(FINITE)?),
             memory: place.memory().map_err(|e| failed(&e))?,
+            spent: Default::default(),
         })
     }
 
@@ -99,7 +104,9 @@ impl Cutter {
         let item: Vec<i64> = spans.iter().map(|span| span.item as i64).collect();
         let vectors = spans.iter().flat_map(|span| rows(span, length));
         let vectors: Vec<i64> = vectors.map(|vector| vector as i64).collect();
+        let asked = Instant::now();
         let mut session = self.cut.hold();
+        let began = Instant::now();
         let cut = || -> ort::Result<Tensor<f32>> {
             let mut binding = session.create_binding()?;
             binding.bind_input("hidden", &states.tensor)?;
@@ -109,7 +116,9 @@ impl Cutter {
             binding.bind_output_to_device("cut", &self.memory)?;
             take(session.run_binding(&binding)?.remove("cut"))
         };
-        cut().map_err(|e| failed(&e))
+        let cut = cut().map_err(|e| failed(&e))?;
+        self.spent[0].add(asked, began);
+        Ok(cut)
     }
 
     /// Whether every value is a finite number, without fetching them where the host cannot see them.
@@ -130,12 +139,15 @@ impl Cutter {
 
     /// A zero for each window whose values are all finite, otherwise not a number.
     fn sums(&self, states: &States) -> Result<Vec<f32>, ModelError> {
+        let asked = Instant::now();
         let mut session = self.finite.hold();
+        let began = Instant::now();
         let mut run = || -> ort::Result<Vec<f32>> {
             let outputs = session.run(ort::inputs!["hidden" => &states.tensor])?;
             Ok(outputs[0].try_extract_tensor::<f32>()?.1.to_vec())
         };
         let zeros = run().map_err(|e| failed(&e))?;
+        self.spent[1].add(asked, began);
         // Whatever is not zero is told as what it stands for.
         Ok(zeros
             .into_iter()

@@ -262,6 +262,7 @@ fn together(
         windows,
         past,
         tails,
+        ..
     } = scratch;
     let fbank = stacked(group.iter().map(|n| contiguous(&n.fbank)), size, windows);
     past.clear();

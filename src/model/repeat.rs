@@ -2,8 +2,6 @@
 //! the end. To pooled frames that makes little difference, less than to cut it to the next of few lengths
 //! (`models/recipes/repeat.py` measures it), and the heads run once instead of once a length.
 
-use std::borrow::Cow;
-
 use crate::dsp::{HOP, WINDOW, frames};
 
 use super::input::Input;
@@ -32,20 +30,30 @@ impl Repeat {
         own.max(self.vectors)
     }
 
-    /// Its samples.
-    pub fn audio(self, own: &[f32]) -> Cow<'_, [f32]> {
-        let period = own.len().saturating_sub(TAIL);
-        if period == 0 || own.len() >= self.samples {
-            return own.into();
+    /// The samples of several. `room`: where those lie that are repeated.
+    pub fn audio<'a>(self, own: &[&'a [f32]], room: &'a mut Vec<f32>) -> Vec<&'a [f32]> {
+        room.clear();
+        for own in own.iter().filter(|own| self.is_short(own)) {
+            self.append(own, room);
         }
-        let body = self.samples - TAIL;
-        let mut all = Vec::with_capacity(self.samples);
-        all.extend_from_slice(&own[begin(period, body)..period]);
-        while all.len() < body {
-            all.extend_from_slice(&own[..period]);
-        }
+        let mut repeated = room.chunks_exact(self.samples.max(1));
+        let one = |own: &&'a [f32]| match self.is_short(own) {
+            true => repeated.next().unwrap_or(own),
+            false => own,
+        };
+        own.iter().map(one).collect()
+    }
+
+    fn is_short(self, own: &[f32]) -> bool {
+        (TAIL + 1..self.samples).contains(&own.len())
+    }
+
+    fn append(self, own: &[f32], all: &mut Vec<f32>) {
+        let (period, body) = (own.len() - TAIL, self.samples - TAIL);
+        let begin = begin(period, body);
+        all.extend_from_slice(&own[begin..period]);
+        (0..(body + begin) / period - 1).for_each(|_| all.extend_from_slice(&own[..period]));
         all.extend_from_slice(&own[period..]);
-        all.into()
     }
 }
 
@@ -78,9 +86,13 @@ mod tests {
         let repeat = Repeat::up_to_window(&Input::default(), 48_000);
         assert_eq!((repeat.vectors, repeat.samples), (149, 47_920));
         assert_eq!((repeat.vectors(75), repeat.vectors(149)), (149, 149));
-        for vectors in [75, 100, 148, 149] {
-            let own: Vec<f32> = (0..vectors * 2 * HOP + TAIL).map(|i| i as f32).collect();
-            let all = repeat.audio(&own);
+        let all = [75, 149, 100, 148];
+        let samples = |vectors: usize| (0..vectors * 2 * HOP + TAIL).map(|i| i as f32);
+        let owns = all.map(|vectors| samples(vectors).collect::<Vec<_>>());
+        let owns: Vec<&[f32]> = owns.iter().map(|own| &own[..]).collect();
+        let mut room = vec![1.0];
+        let repeated = repeat.audio(&owns, &mut room);
+        for ((own, all), vectors) in owns.iter().zip(repeated).zip(all) {
             assert_eq!(all.len(), repeat.samples);
             // A vector's samples are that vector's, wherever it comes again.
             for (at, vector) in turns(vectors, repeat.vectors).enumerate() {
@@ -89,9 +101,10 @@ mod tests {
             assert_eq!(all.last(), own.last());
         }
         let (long, short) = (vec![0.0; 50_000], vec![0.0; 1_000]);
-        assert!(matches!(repeat.audio(&long), Cow::Borrowed(_)));
+        assert_eq!(repeat.audio(&[&long], &mut room), [&long[..]]);
         let never = Repeat::default();
         assert_eq!(never.vectors(75), 75);
-        assert!(matches!(never.audio(&short), Cow::Borrowed(_)));
+        assert_eq!(never.audio(&[&short], &mut room), [&short[..]]);
+        assert!(room.is_empty());
     }
 }

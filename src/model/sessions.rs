@@ -27,6 +27,7 @@ pub const GPU_LEAST: usize = 8;
 #[derive(Default)]
 pub(super) struct Scratch {
     pub windows: Vec<f32>,
+    pub repeated: Vec<f32>,
     pub past: Vec<f32>,
     pub tails: Vec<f32>,
 }
@@ -357,10 +358,12 @@ impl Models {
         self.nets().for_each(Net::settle);
     }
 
-    /// How long each model ran so far, by what it is for. Models that share sessions have the same ones.
+    /// How long each model ran so far, by what it is for, and how long hidden states were cut and checked on a device. Models that share sessions have the same ones.
     pub fn spent(&self) -> Vec<(&'static str, Arc<Spent>)> {
         let named = self.named();
-        named.map(|(name, net)| (name, net.spent())).collect()
+        let models = named.map(|(name, net)| (name, net.spent()));
+        let cutter = ["cut", "check"].into_iter().zip(self.cutter.spent.clone());
+        models.chain(cutter).collect()
     }
 
     fn nets(&self) -> impl Iterator<Item = &Net> {

@@ -37,7 +37,7 @@ pub use curve::Shape;
 pub use engine::Counters;
 pub use enrol::Desk;
 pub use memory::StreamMemory;
-pub use ready::{CPU_BATCH, Ready};
+pub use ready::{CPU_BATCH, Ready, Spare};
 pub use registrar::sitting;
 pub use roll::candidates;
 pub use segmenter::{Segmenter, Window};

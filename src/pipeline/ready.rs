@@ -41,6 +41,16 @@ impl Ready {
     /// Opens the models that a configuration implies, on a CPU once a worker; on a GPU workers share them. What
     /// `models.provider = "auto"` means is settled by the first worker; the others take the same or fail.
     pub fn open(config: &Config, runtime: &Runtime, pack: &Pack) -> Result<Self, PipelineError> {
+        Self::open_with(config, runtime, pack, None)
+    }
+
+    /// The same with the models of another pipeline of this pack and this configuration, but for its streams.
+    pub fn open_with(
+        config: &Config,
+        runtime: &Runtime,
+        pack: &Pack,
+        spare: Option<Spare>,
+    ) -> Result<Self, PipelineError> {
         let store = SpeakerStore::open(&config.speaker)?;
         let enrolments = store.list()?;
         let judge = judge_of(config, pack, enrolments.clone())?;
@@ -55,12 +65,23 @@ impl Ready {
             tracing::warn!(store = %config.speaker.store.display(), "nobody is enrolled: every voice will be a stranger's");
         }
         let mut execution = Execution::from(&config.models);
-        let first = Analyser::open(runtime, pack, execution.clone(), &config.window, wanted)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let shared_out = |device| {
+            let workers = workers(config, device, cores);
+            let batching = batching(config, device, pack.precision(), workers);
+            (workers, batching)
+        };
+        // Its sessions are for batches of some sizes.
+        let fits = |spare: &Spare| spare.most == shared_out(spare.warm.device()).1.most;
+        let warm = spare.filter(fits).map(|spare| spare.warm);
+        let is_warm = warm.is_some();
+        let first = match warm {
+            Some(warm) => warm,
+            None => Analyser::open(runtime, pack, execution.clone(), &config.window, wanted)?,
+        };
         let (device, refused) = (first.device(), first.refused().to_vec());
         execution.provider = device.provider();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = workers(config, device, cores);
-        let batching = batching(config, device, pack.precision(), workers);
+        let (workers, batching) = shared_out(device);
         let of_streams = |analyser: Analyser| {
             let mut analyser = analyser.following_turns();
             if device.is_gpu() {
@@ -71,10 +92,13 @@ impl Ready {
                 None => analyser,
             }
         };
-        let first = of_streams(first);
+        let first = if is_warm { first } else { of_streams(first) };
         let analysers = match device.is_gpu() {
             true => {
-                let warm = warmed_up(first, config, pack)?;
+                let warm = match is_warm {
+                    true => first,
+                    false => warmed_up(first, config, pack)?,
+                };
                 let others: Vec<_> = (1..workers).map(|_| warm.beside()).collect();
                 std::iter::once(warm).chain(others).collect()
             }
@@ -113,10 +137,26 @@ impl Ready {
         self.device
     }
 
+    /// Models for another pipeline after this one, which share its sessions; none on a CPU, where workers share none. To open and to warm
+    /// them takes a GPU half a minute.
+    pub fn spare(&self) -> Option<Spare> {
+        let warm = self.analysers.first().filter(|_| self.device.is_gpu())?;
+        Some(Spare {
+            warm: warm.beside(),
+            most: self.batching.most,
+        })
+    }
+
     /// Why they do not run on what would have been better; empty where it was not tried or works.
     pub fn refused(&self) -> &[String] {
         &self.refused
     }
+}
+
+/// See [`Ready::spare`].
+pub struct Spare {
+    warm: Analyser,
+    most: usize,
 }
 
 /// All shapes are run once.

@@ -34,7 +34,7 @@ pub fn measure(bench: &Bench, output: &Output) -> Result<Idle, Failure> {
     let quiet = noise(10, LEVEL_DBFS);
     let watch = Watch::warm(&config, bench.args.seconds);
     let hop = Duration::from_secs_f64(config.window.hop_s);
-    let seen = trial::run_from(&config, bench.runtime, &bench.pack, watch, |index, _| {
+    let seen = trial::run_from(&config, &bench.models, watch, |index, _| {
         Ok(Box::new(Playback::new(
             quiet.clone(),
             index,

@@ -132,8 +132,7 @@ impl Measurement {
 struct Bench<'a> {
     args: &'a Args,
     config: Config,
-    runtime: &'static Runtime,
-    pack: Pack,
+    models: trial::Models,
 }
 
 impl Bench<'_> {
@@ -172,7 +171,7 @@ impl Bench<'_> {
         let watch = Watch::warm(&config, seconds);
         let hop = Duration::from_secs_f64(config.window.hop_s);
         let mut start = None;
-        trial::run_from(&config, self.runtime, &self.pack, watch, |index, _| {
+        trial::run_from(&config, &self.models, watch, |index, _| {
             let start = *start.get_or_insert_with(Instant::now);
             Ok(Box::new(Playback::new(audio.clone(), index, start, hop)))
         })
@@ -205,8 +204,10 @@ pub fn run(args: Args, output: &Output) -> Result<Outcome, Failure> {
     }
     let bench = Bench {
         args: &args,
-        runtime: Runtime::load(config.models.runtime.as_deref())?,
-        pack: Pack::configured(&config.models)?,
+        models: trial::Models::new(
+            Runtime::load(config.models.runtime.as_deref())?,
+            Pack::configured(&config.models)?,
+        ),
         config,
     };
     let mut results = Map::new();

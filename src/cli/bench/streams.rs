@@ -78,7 +78,7 @@ fn attempt(bench: &Bench, streams: usize) -> Result<Try, Failure> {
         false => {
             let config = bench.config_of(streams, 1.0);
             let watch = Watch::from_start(bench.args.seconds);
-            trial::run(&config, bench.runtime, &bench.pack, watch)?
+            trial::run(&config, &bench.models, watch)?
         }
     };
     let lag_p99_ms = seen.lag_ms(0.99);

@@ -61,7 +61,7 @@ pub fn measure(bench: &Bench, output: &Output) -> Result<Vec<Speed>, Failure> {
     let mut best: Vec<Option<Seen>> = kinds.iter().map(|_| None).collect();
     for _ in 0..bench.args.rounds {
         for ((.., config), best) in kinds.iter().zip(&mut best) {
-            let seen = trial::run(config, bench.runtime, &bench.pack, watch)?;
+            let seen = trial::run(config, &bench.models, watch)?;
             if best.as_ref().is_none_or(|best| seen.cpu < best.cpu) {
                 *best = Some(seen);
             }

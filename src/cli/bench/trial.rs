@@ -1,5 +1,6 @@
 //! One pipeline, started, watched for a while and stopped.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,7 @@ use crate::audio::{self, Opened, SAMPLE_RATE};
 use crate::config::{Config, Stream};
 use crate::model::{Device, Pack, Runtime, Took};
 use crate::percentile::percentile;
-use crate::pipeline::{Counters, Pipeline, Ready};
+use crate::pipeline::{Counters, Pipeline, PipelineError, Ready, Spare};
 use crate::publish::{Body, Bus, Inbox, QUEUE, Sink, SinkError};
 use crate::telemetry::{GpuMeter, Usage};
 
@@ -96,9 +97,33 @@ pub fn mib(bytes: u64) -> f64 {
     bytes as f64 / 1024.0 / 1024.0
 }
 
+/// What all trials run with.
+pub struct Models {
+    pub runtime: &'static Runtime,
+    pub pack: Pack,
+    /// Left by the trial before: a GPU's models are opened and warmed once.
+    spare: RefCell<Option<Spare>>,
+}
+
+impl Models {
+    pub fn new(runtime: &'static Runtime, pack: Pack) -> Self {
+        Self {
+            runtime,
+            pack,
+            spare: RefCell::default(),
+        }
+    }
+
+    fn ready(&self, config: &Config) -> Result<Ready, PipelineError> {
+        let ready = Ready::open_with(config, self.runtime, &self.pack, self.spare.take())?;
+        self.spare.replace(ready.spare());
+        Ok(ready)
+    }
+}
+
 /// Runs a configuration on the sources that it names.
-pub fn run(config: &Config, runtime: &Runtime, pack: &Pack, watch: Watch) -> Result<Seen, Failure> {
-    run_from(config, runtime, pack, watch, |_, stream| {
+pub fn run(config: &Config, models: &Models, watch: Watch) -> Result<Seen, Failure> {
+    run_from(config, models, watch, |_, stream| {
         audio::open(&stream.source)
     })
 }
@@ -106,8 +131,7 @@ pub fn run(config: &Config, runtime: &Runtime, pack: &Pack, watch: Watch) -> Res
 /// Runs a configuration on sources of the caller's own.
 pub fn run_from(
     config: &Config,
-    runtime: &Runtime,
-    pack: &Pack,
+    models: &Models,
     watch: Watch,
     open: impl FnMut(usize, &Stream) -> Opened,
 ) -> Result<Seen, Failure> {
@@ -116,7 +140,7 @@ pub fn run_from(
     bus.add("bench", QUEUE, Notebook(notes.clone()))
         .context("cannot start the measuring thread")?;
     let bus = Arc::new(bus);
-    let ready = Ready::open(config, runtime, pack)?;
+    let ready = models.ready(config)?;
     let provider = ready.device();
     let gpu = match provider.is_gpu() {
         true => GpuMeter::start(config.models.device_id),
@@ -124,7 +148,7 @@ pub fn run_from(
     };
     // The models are open, no stream runs yet: what is counted begins here.
     let mut before = Mark::now(&Counters::default());
-    let pipeline = Pipeline::start_from(config, ready, pack, bus.clone(), open)?;
+    let pipeline = Pipeline::start_from(config, ready, &models.pack, bus.clone(), open)?;
     let counters = pipeline.counters();
     // They ran before, when they were proven.
     before.models = counters.models();

@@ -41,7 +41,7 @@ pub fn measure(bench: &Bench, output: &Output) -> Result<Option<Verdict>, Failur
             Ok(None)
         }
     };
-    if !bench.pack.has(Part::Speaker) {
+    if !bench.models.pack.has(Part::Speaker) {
         return none("the pack tells no voices apart");
     }
     let wanted = Wanted {

@@ -12,7 +12,7 @@ from scipy.signal import fftconvolve, firwin
 from ..common import augment
 from ..common.corpus import RATE
 
-CODED = {"none": 0.42, "OPUS": 0.16, "MP3": 0.16, "VORBIS": 0.18, "mu_law": 0.04, "GSM": 0.04}  # shares of the channel's coders
+CODED = {"none": 0.32, "G722": 0.10, "OPUS": 0.16, "MP3": 0.16, "VORBIS": 0.18, "mu_law": 0.04, "GSM": 0.04}  # shares of the channel's coders
 
 
 def trim(x):
@@ -82,6 +82,8 @@ class SpoofData:
         kind = rng.choice(list(CODED), p=list(CODED.values()))
         if kind == "mu_law":
             x = augment.mu_law(x)
+        elif kind == "G722":
+            x = augment.g722(x)
         elif kind != "none":
             x = augment.coded(x, rng, kind)
         if rng.random() < 0.6:

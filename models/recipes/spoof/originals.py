@@ -25,6 +25,7 @@ from ..common.corpus import RATE, Corpus, arguments, decode, open_corpus, to_i16
 PACKAGES = {
     "asterisk-core-sounds-fr-g722": (r"()\.g722$", "CC-BY-SA-3.0"),
     "asterisk-core-sounds-it-g722": (r"()\.g722$", "CC-BY-SA-3.0"),
+    "festvox-ru": (r"()/wav/ru_\d+\.wav$", "BSD-like"),
     "fillets-ng-data-cs": (r"/cs/[a-z0-9]+-(m|v)-[^/]*\.ogg$", "GPL-2+"),
     "fillets-ng-data-nl": (r"/nl/[a-z0-9]+-(m|v)-[^/]*\.ogg$", "GPL-2+"),
     "ktuberling-data": (r"/sounds/([^/]+)/[^/]+\.(?:ogg|wav)$", "GPL-2+"),

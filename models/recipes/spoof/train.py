@@ -1,9 +1,9 @@
 """Trains the spoof head on the pairs of two banks (bank.py): the four fusions of an SSL and a spectral view, and heads on statistics
 of the fine structure and of the synchrony of bands.
 
-Encoder and listener are frozen; what they say of the banks' clips is kept. Heads on statistics hear all pairs. The fusions hear those of `spoof_bank` and
-sentences of engines: with copies by HiFi-GANs, which are next to the original, they tell dev files and engines that they have not heard worse. A fusion differs much from one
-training to the next, means of eight small heads do not: it counts half as much as each of those.
+Encoder and listener are frozen; what they say of the banks' clips is kept. Heads on statistics hear all pairs, the fusions those of `spoof_bank`: with copies by
+HiFi-GANs, which are next to the original, they tell dev files and engines that they have not heard worse. A fusion differs much from one training to the next, means of eight small
+heads do not: it counts half as much as that on fine structure. So does synchrony, which coders that no pair went through may move as much as a vocoder does.
 
 The fusions are compared with each view alone on dev, where one file more or less is a per cent or more: of those that are with the heads on statistics as good as the best, within its
 bootstrap interval, the smallest is shipped. `--leave-out` measures each training system with heads that never heard it.
@@ -21,12 +21,10 @@ from ..common.device import half
 from . import dev as choice
 from . import trials
 from .bank import BANKS, N, wave
-from .installed import LEARNT
 
 OVER_TIME = {"hidden", "cepstra", "heard"}
 WHOLE = {"spoof_bank": 24_000, "installed_bank": 10_000}  # clips of which these are kept, which are large; of the others, statistics alone
-ENGINES = 0.3  # of the pairs that a fusion hears
-FUSION = 0.5  # what it counts beside each head on statistics
+COUNT = {"fusion": 0.5, "fine": 1.0, "synchrony": 0.5}  # how much each opinion counts, once all have one deviation
 
 
 @torch.no_grad()
@@ -134,13 +132,13 @@ def fit_experts(net, x, steps, use=None, batch=256):
     return float(np.mean(losses))
 
 
-def fit_fusion(net, banks, steps, batch=32):
-    """`banks`: features, the pairs of them that it may hear, and the share of those; one or more."""
-    rng, average = np.random.default_rng(33), None
+def fit_fusion(net, bank, steps, batch=32):
+    """Of a bank's features."""
+    rng, average, pairs = np.random.default_rng(33), None, len(bank["hidden"]) // 2
 
     def scores(_):
-        drawn = [(kept, both(use[rng.integers(0, len(use), round(share * batch / 2))])) for kept, use, share in banks]
-        h, s, l = (torch.from_numpy(np.concatenate([kept[n][i] for kept, i in drawn])).float() for n in ("hidden", "cepstra", "heard"))
+        drawn = both(rng.integers(0, pairs, batch // 2))
+        h, s, l = (torch.from_numpy(np.asarray(bank[n][drawn])).float() for n in ("hidden", "cepstra", "heard"))
         for k in range(batch):  # blank a span of time or a view, so that no single cue carries the decision
             if rng.random() < 0.3:
                 v = 60 * int(rng.integers(3))
@@ -186,7 +184,7 @@ def leave_one_out(stats, made, steps=700, folds=8, seed=0):
 
 
 def main():
-    a = arguments(__doc__, steps=1000, expert_steps=3000, threads=2, kinds=",".join(nets.Fusion.KINDS), leave_out=0)
+    a = arguments(__doc__, steps=2500, expert_steps=3000, threads=2, kinds=",".join(nets.Fusion.KINDS), leave_out=0)
     torch.set_num_threads(a.threads)
     torch.manual_seed(1)
     (c, dev), work = choice.opened(a), Path(a.work)
@@ -196,8 +194,6 @@ def main():
     encoder.eval(), net.eval()
     banks = {bank: kept(encoder, net, work, bank) for bank in WHOLE}
     made = {bank: systems(c, work, bank, len(data["heard"]) // 2) for bank, data in banks.items()}
-    spoken = np.isin(made["installed_bank"], LEARNT)
-    heard_by_fusions = [(banks["spoof_bank"], np.arange(len(made["spoof_bank"])), 1 - ENGINES), (banks["installed_bank"], np.nonzero(spoken)[0], ENGINES)]
     all_of = lambda name: np.concatenate([data[name] for data in banks.values()])
     frames = np.concatenate([nets.frame_statistics(torch.from_numpy(np.asarray(data["heard"], np.float32))).numpy() for data in banks.values()])
     seen = [features(encoder, net, torch.tensor(np.stack(trials.windows(c.audio(p))))) for p, *_ in dev]
@@ -220,25 +216,25 @@ def main():
         report[f"{name}_loss"] = fit_experts(head, all_of(name), a.expert_steps)
         s, r = told(lambda *f: head(f[3 + k]))
         report["dev"][{"fine": "fine structure", "synchrony": "synchrony of bands"}[name] + " alone"] = short(r)
-        apart.append(s)
-    s_apart = sum(s / s.std() for s in apart)
+        apart.append((s, COUNT[name] / s.std()))
+    s_apart = sum(s * weight for s, weight in apart)
     report["dev"]["both together"] = short(trials.summary(s_apart, y, g, names))
     print(report["dev"], flush=True)
     tried = []
     for kind in a.kinds.split(","):
         torch.manual_seed(1)
         fusion = nets.Fusion(kind)
-        loss = fit_fusion(fusion, heard_by_fusions, a.steps)
+        loss = fit_fusion(fusion, banks["spoof_bank"], a.steps)
         s, r = told(lambda h, s, l, *_: fusion(h, s, l))
-        added = trials.summary(FUSION * s / s.std() + s_apart, y, g, names)
+        added = trials.summary(COUNT["fusion"] * s / s.std() + s_apart, y, g, names)
         report["dev"][kind] = {**short(r), "loss": round(loss, 4), "parameters": nets.parameters(fusion), "with both": short(added)}
         print(kind, report["dev"][kind], s.std(), flush=True)
         mark = added["eer_percent"] + added["matched_eer_percent"]
         if kind not in ("ssl", "spectral"):
-            tried.append((mark, kind, fusion, added, FUSION / s.std()))
+            tried.append((mark, kind, fusion, added, COUNT["fusion"] / s.std()))
     good = min(tried, key=lambda t: t[0])[3]["eer_high_percent"]
     _, kind, own.fusion, added, weight = min((t for t in tried if t[3]["eer_percent"] <= good), key=lambda t: (nets.parameters(t[2]), t[0]))
-    net.weights.copy_(torch.tensor([weight, *(1 / s.std() for s in apart)]))
+    net.weights.copy_(torch.tensor([weight, *(weight for _, weight in apart)]))
     report |= {"kinds": [kind], **added}
     if a.leave_out:
         first = lambda name: np.concatenate([data[name][: len(data["heard"])] for data in banks.values()])

@@ -310,7 +310,7 @@ mod tests {
         let mut found = 0;
         for seed in 0..60 {
             let speech = voice(seed, 1.0, 16_000);
-            let period = 400 + 97 * seed as usize;
+            let period = 400 + 97 * seed;
             let noisy = 0.0005 * (1 + seed % 7) as f32;
             let level = (energy(&speech) / 16_000.0).sqrt();
             let again = speech.iter().take(period).cycle().take(16_000);

@@ -15,7 +15,7 @@ from ..common.device import half, save
 from ..common.loop import Late, clock, descend
 from . import trials
 from .bank import KEEP, N, wave
-from .train import loss_of, pairs
+from .train import both, loss_of
 
 
 def pictures(x):
@@ -56,7 +56,7 @@ def main():
     target = torch.tensor([0.975, 0.025]).repeat(a.batch // 2)
     for done in clock(opt, a.minutes, a.lr):
         spent = 60 * a.minutes * done
-        i = pairs(rng, len(clips), a.batch).numpy()
+        i = both(rng.integers(0, len(clips) // 2, a.batch // 2))
         want = torch.from_numpy(states[i, :149].astype(np.float32))
         with torch.no_grad():
             x = pictures(wave(clips[i]))

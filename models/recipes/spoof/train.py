@@ -22,8 +22,7 @@ from . import dev as choice
 from . import trials
 from .bank import BANKS, N, wave
 
-OVER_TIME = {"hidden", "cepstra", "heard"}
-WHOLE = {"spoof_bank": 24_000, "installed_bank": 10_000}  # clips of which these are kept, which are large; of the others, statistics alone
+WHOLE = 24_000  # clips of `spoof_bank` of which features over time are kept, which are large and heard by fusions alone
 COUNT = {"fusion": 0.5, "fine": 1.0, "synchrony": 0.5}  # how much each opinion counts, once all have one deviation
 
 
@@ -45,18 +44,19 @@ def statistics(x):
 
 
 def kept(encoder, net, work, bank):
-    """The features of all clips of a bank, mapped from the work folder; those over time of the first `WHOLE`."""
+    """The features of all clips of a bank, mapped from the work folder: statistics, and those over time of the first `WHOLE` of `spoof_bank`."""
     clips = np.memmap(work / bank / "clips.i16", np.int16, "r").reshape(-1, N)
-    n = min(WHOLE[bank], len(clips))
-    shapes = {"hidden": (n, nets.Fusion.LOWER, 149, nets.DIM), "cepstra": (n, 298, 180), "heard": (n, 149, nets.HEARD), "fine": (len(clips), nets.FINE), "synchrony": (len(clips), nets.SYNCHRONY)}
+    n = min(WHOLE, len(clips)) if bank == "spoof_bank" else 0
+    over = {"hidden": (n, nets.Fusion.LOWER, 149, nets.DIM), "cepstra": (n, 298, 180), "heard": (n, 149, nets.HEARD)} if n else {}
+    shapes = over | {"fine": (len(clips), nets.FINE), "synchrony": (len(clips), nets.SYNCHRONY)}
     at = {n: work / bank / f"{n}.npy" for n in shapes}
     missing = [k for k in shapes if not at[k].exists()]
     if missing:
-        out = {k: np.lib.format.open_memmap(at[k].with_suffix(".part"), "w+", np.float16 if k in OVER_TIME else np.float32, shapes[k]) for k in missing}
+        out = {k: np.lib.format.open_memmap(at[k].with_suffix(".part"), "w+", np.float16 if k in over else np.float32, shapes[k]) for k in missing}
         for i in range(0, len(clips), 16):
             x = wave(clips[i : i + 16])
-            whole = i < n and OVER_TIME & set(missing)
-            told = dict(zip(shapes, features(encoder, net, x)) if whole else zip(list(shapes)[3:], statistics(x)))
+            whole = i < n and over.keys() & set(missing)
+            told = dict(zip(shapes, features(encoder, net, x)) if whole else zip(("fine", "synchrony"), statistics(x)))
             for name in told.keys() & set(missing):
                 out[name][i : i + 16] = told[name][: len(out[name]) - i].numpy()
             if i % 1600 == 0:
@@ -67,11 +67,11 @@ def kept(encoder, net, work, bank):
     return {n: np.load(at[n], mmap_mode="r") for n in shapes}
 
 
-def systems(c, work, bank, count):
-    """What made the fake of each of a bank's first pairs: its draws again, without the channel."""
-    at = work / bank / "systems.json"
+def systems(c, work, count):
+    """What made the fake of each of the first pairs of `spoof_bank`: its draws again, without the channel."""
+    at = work / "spoof_bank" / "systems.json"
     if not at.exists():
-        make, first = BANKS[bank]
+        make, first = BANKS["spoof_bank"]
         data, out = make(c, work), []
         for seed in range(first, first + count):
             rng = np.random.default_rng([31, seed])
@@ -192,10 +192,10 @@ def main():
     encoder.load_state_dict(torch.load(work / "encoder.pt"))
     net.listener.load_state_dict(torch.load(work / "listener.pt"))
     encoder.eval(), net.eval()
-    banks = {bank: kept(encoder, net, work, bank) for bank in WHOLE}
-    made = {bank: systems(c, work, bank, len(data["heard"]) // 2) for bank, data in banks.items()}
+    banks = {bank: kept(encoder, net, work, bank) for bank in ("spoof_bank", "installed_bank")}
+    whole = banks["spoof_bank"]
     all_of = lambda name: np.concatenate([data[name] for data in banks.values()])
-    frames = np.concatenate([nets.frame_statistics(torch.from_numpy(np.asarray(data["heard"], np.float32))).numpy() for data in banks.values()])
+    frames = nets.frame_statistics(torch.from_numpy(np.asarray(whole["heard"], np.float32))).numpy()
     seen = [features(encoder, net, torch.tensor(np.stack(trials.windows(c.audio(p))))) for p, *_ in dev]
     names, y, g = (np.array(v) for v in zip(*dev))
     y = y.astype(int)
@@ -224,7 +224,7 @@ def main():
     for kind in a.kinds.split(","):
         torch.manual_seed(1)
         fusion = nets.Fusion(kind)
-        loss = fit_fusion(fusion, banks["spoof_bank"], a.steps)
+        loss = fit_fusion(fusion, whole, a.steps)
         s, r = told(lambda h, s, l, *_: fusion(h, s, l))
         added = trials.summary(COUNT["fusion"] * s / s.std() + s_apart, y, g, names)
         report["dev"][kind] = {**short(r), "loss": round(loss, 4), "parameters": nets.parameters(fusion), "with both": short(added)}
@@ -237,8 +237,7 @@ def main():
     net.weights.copy_(torch.tensor([weight, *(weight for _, weight in apart)]))
     report |= {"kinds": [kind], **added}
     if a.leave_out:
-        first = lambda name: np.concatenate([data[name][: len(data["heard"])] for data in banks.values()])
-        report["leave_one_out"] = leave_one_out([frames, first("fine"), first("synchrony")], np.concatenate(list(made.values())))
+        report["leave_one_out"] = leave_one_out([frames, *(whole[name][: len(frames)] for name in ("fine", "synchrony"))], systems(c, work, len(frames) // 2))
     torch.save(net.state_dict(), work / "spoof.pt")
     (work / "spoof.json").write_text(json.dumps(report, default=float))
     print(json.dumps(report, indent=1, default=float))

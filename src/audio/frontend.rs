@@ -171,13 +171,12 @@ impl Frontend {
         let native = interleaved.chunks_exact(width);
         if let Some(channel) = self.channel {
             self.mono.extend(native.map(|f| f[usize::from(channel)]));
-            self.level.add(self.mono.iter().copied());
+            self.level.add(&self.mono);
         } else {
             let scale = 1.0 / f32::from(channels);
             self.mono
                 .extend(native.map(|f| f.iter().sum::<f32>() * scale));
-            self.level
-                .add(interleaved[..frames * width].iter().copied());
+            self.level.add(&interleaved[..frames * width]);
         }
         self.clock.advance_native(frames as u64);
         self.captured = Some(captured);

@@ -12,33 +12,36 @@ const LIMIT: f32 = 16.0;
 /// Samples that are looked at together.
 const LANES: usize = 8;
 
+/// One sample into one lane.
+#[inline(always)]
+fn look(x: f32, squares: &mut f64, clipped: &mut u32, min: &mut f32, max: &mut f32) {
+    *squares += f64::from(x) * f64::from(x);
+    *clipped += u32::from(x.abs() >= FULL_SCALE);
+    *min = if x < *min { x } else { *min };
+    *max = if x > *max { x } else { *max };
+}
+
 wide! {
-    /// Adds samples, several at once.
+    /// The level of samples, several at once.
     fn measure(samples: &[f32], level: &mut Level) {
-        let blocks = samples.chunks_exact(LANES);
-        let rest = blocks.remainder();
         let (mut squares, mut clipped) = ([0.0f64; LANES], [0u32; LANES]);
         let (mut min, mut max) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+        let (blocks, rest) = samples.as_chunks::<LANES>();
         for block in blocks {
             for i in 0..LANES {
-                let x = block[i];
-                squares[i] += f64::from(x) * f64::from(x);
-                clipped[i] += u32::from(x.abs() >= FULL_SCALE);
-                min[i] = if x < min[i] { x } else { min[i] };
-                max[i] = if x > max[i] { x } else { max[i] };
+                look(block[i], &mut squares[i], &mut clipped[i], &mut min[i], &mut max[i]);
             }
         }
-        let samples = (samples.len() - rest.len()) as u64;
-        if samples > 0 {
-            level.merge(&Level {
-                squares: squares.iter().sum(),
-                samples,
-                clipped: clipped.iter().map(|c| u64::from(*c)).sum(),
-                min: min.into_iter().fold(f32::INFINITY, f32::min),
-                max: max.into_iter().fold(f32::NEG_INFINITY, f32::max),
-            });
+        for (i, x) in rest.iter().enumerate() {
+            look(*x, &mut squares[i], &mut clipped[i], &mut min[i], &mut max[i]);
         }
-        level.add(rest.iter().copied());
+        *level = Level {
+            squares: squares.iter().sum(),
+            samples: samples.len() as u64,
+            clipped: clipped.iter().map(|c| u64::from(*c)).sum(),
+            min: min.into_iter().fold(f32::INFINITY, f32::min),
+            max: max.into_iter().fold(f32::NEG_INFINITY, f32::max),
+        };
     }
 }
 
@@ -57,22 +60,15 @@ impl Level {
     #[must_use]
     pub fn of(samples: &[f32]) -> Self {
         let mut level = Self::default();
-        measure(samples, &mut level);
+        if !samples.is_empty() {
+            measure(samples, &mut level);
+        }
         level
     }
 
     /// Adds samples.
-    pub fn add(&mut self, samples: impl IntoIterator<Item = f32>) {
-        for x in samples {
-            if self.samples == 0 {
-                (self.min, self.max) = (x, x);
-            }
-            self.samples += 1;
-            self.squares += f64::from(x) * f64::from(x);
-            self.min = self.min.min(x);
-            self.max = self.max.max(x);
-            self.clipped += u64::from(x.abs() >= FULL_SCALE);
-        }
+    pub fn add(&mut self, samples: &[f32]) {
+        self.merge(&Self::of(samples));
     }
 
     /// Adds what another block measured.

@@ -8,6 +8,7 @@
 mod cepstral;
 mod cepstrum;
 mod cqt;
+mod dot;
 mod fbank;
 mod filterbank;
 mod fine;
@@ -23,6 +24,7 @@ mod stft;
 mod synchrony;
 mod tempo;
 mod wide;
+pub(crate) use dot::dot;
 pub(crate) use wide::wide;
 
 pub use cepstral::{Cepstra, CepstraStream, cepstra};

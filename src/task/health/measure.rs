@@ -5,7 +5,7 @@ use ndarray::{ArrayView2, ArrayView3};
 use realfft::RealFftPlanner;
 
 use crate::audio::SAMPLE_RATE;
-use crate::dsp::{MELS, wide};
+use crate::dsp::{MELS, dot, wide};
 
 /// Values of a sketch.
 pub const SKETCH: usize = 64;
@@ -18,12 +18,12 @@ const REPEATS: f64 = 0.9999;
 /// Samples of the loudest stretch, which is looked for in what came before it: where all samples repeat, so does it.
 const STRETCH: usize = 1024;
 /// Correlation of that stretch from which on all samples are looked at.
-const MAY_REPEAT: f32 = 0.999;
+const MAY_REPEAT: f64 = 0.999;
 /// Samples of the loudest piece of the stretch. It has at least a sixteenth of the stretch's energy, so that of what it differs by, at most
 /// 1 − 0.999² of the stretch, no more than a thirtieth of its own energy can lie in it: its correlation is at least 0.984.
 const PIECE: usize = STRETCH / 16;
 /// What it is held to, with room for rounding.
-const PIECE_MAY: f32 = 0.98;
+const PIECE_MAY: f64 = 0.98;
 /// Less than this is the last bit of a converter, not a room.
 const STILL: f32 = 1.0 / 32_768.0;
 
@@ -74,7 +74,7 @@ impl Meter {
         let half = STRETCH / 2;
         // The stretches begin in steps of a half, so that each half is summed up once.
         let first = lags - 1;
-        let halves: Vec<f32> = samples[first..].chunks_exact(half).map(energy).collect();
+        let halves: Vec<f64> = samples[first..].chunks_exact(half).map(energy).collect();
         let Some(at) = loudest(halves.windows(2).map(|two| two[0] + two[1])) else {
             return true;
         };
@@ -90,13 +90,13 @@ impl Meter {
         let own = energy(stretch);
         let is_like = |at: usize| {
             let before = &past[at..at + STRETCH];
-            let product = product(stretch, before);
+            let product = dot(stretch, before);
             product > 0.0 && product * product > MAY_REPEAT * MAY_REPEAT * own * energy(before)
         };
         let mut places = vec![[0.0; 2]; lags - LAGS.start];
         let needle: [f32; PIECE] = std::array::from_fn(|i| stretch[piece + i]);
         slide(&needle, &past[piece..], &mut places);
-        let bound = PIECE_MAY * PIECE_MAY * energy(&needle);
+        let bound = (PIECE_MAY * PIECE_MAY * energy(&needle)) as f32;
         let may = |[product, other]: &[f32; 2]| *product > 0.0 && product * product > bound * other;
         let mut found = places.iter().enumerate().filter(|(_, place)| may(place));
         found.any(|(at, _)| is_like(at))
@@ -207,26 +207,12 @@ wide! {
     }
 }
 
-/// Sums of which the compiler can make several at once.
-const LANES: usize = 16;
-
-/// The sum of `a[i]·b[i]`.
-fn product(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
-        }
-    }
-    sums.iter().sum()
-}
-
-fn energy(samples: &[f32]) -> f32 {
-    product(samples, samples)
+fn energy(samples: &[f32]) -> f64 {
+    dot(samples, samples)
 }
 
 /// Which is the greatest; none of none.
-fn loudest(energies: impl Iterator<Item = f32>) -> Option<usize> {
+fn loudest(energies: impl Iterator<Item = f64>) -> Option<usize> {
     let all = energies.enumerate();
     all.max_by(|(_, a), (_, b)| a.total_cmp(b))
         .map(|(at, _)| at)
@@ -312,12 +298,12 @@ mod tests {
             let speech = voice(seed, 1.0, 16_000);
             let period = 400 + 97 * seed;
             let noisy = 0.0005 * (1 + seed % 7) as f32;
-            let level = (energy(&speech) / 16_000.0).sqrt();
+            let level = (energy(&speech) / 16_000.0).sqrt() as f32;
             let again = speech.iter().take(period).cycle().take(16_000);
             let again: Vec<f32> = again
                 .map(|x| x + 10.0 * noisy * level * noise.next() as f32)
                 .collect();
-            let halves: Vec<f32> = again[6399..].chunks_exact(512).map(energy).collect();
+            let halves: Vec<f64> = again[6399..].chunks_exact(512).map(energy).collect();
             let start = loudest(halves.windows(2).map(|two| two[0] + two[1])).unwrap();
             let start = 6399 + 512 * start;
             let mean = again[start..start + STRETCH].iter().sum::<f32>() / STRETCH as f32;
@@ -326,7 +312,7 @@ mod tests {
             let is_like = |lag: usize| {
                 let before = &flat[start - lag..start - lag + STRETCH];
                 let both = (energy(stretch) * energy(before)).sqrt();
-                product(stretch, before) > MAY_REPEAT * both
+                dot(stretch, before) > MAY_REPEAT * both
             };
             let expected = LAGS.into_iter().any(is_like);
             assert_eq!(Meter::may_repeat(&again), expected, "{seed}");

@@ -1,7 +1,7 @@
 //! Scores of a voice against every enrolled person, and the geometry of embeddings.
 
 use super::scoring::{Likeness, Scoring, Voice};
-use crate::dsp::wide;
+use crate::dsp::dot;
 
 /// An enrolled person as the matcher sees one.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,31 +73,6 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
         0.0
     } else {
         dot(a, b) / (aa * bb).sqrt()
-    }
-}
-
-/// Scalar product of two vectors of equal length.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
-    let mut sum = 0.0;
-    product(a, b, &mut sum);
-    sum
-}
-
-wide! {
-    /// In eight sums that a processor makes at once: a cohort is hundreds of vectors.
-    fn product(a: &[f32], b: &[f32], sum: &mut f64) {
-        let mut lanes = [0.0f64; 8];
-        let (whole, rest) = a.as_chunks::<8>();
-        let (like, more) = b.as_chunks::<8>();
-        for (a, b) in whole.iter().zip(like) {
-            for (lane, (&x, &y)) in lanes.iter_mut().zip(a.iter().zip(b)) {
-                *lane += f64::from(x) * f64::from(y);
-            }
-        }
-        *sum = lanes.iter().sum();
-        for (&x, &y) in rest.iter().zip(more) {
-            *sum += f64::from(x) * f64::from(y);
-        }
     }
 }
 

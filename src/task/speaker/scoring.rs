@@ -3,9 +3,10 @@
 
 use ndarray::Array2;
 
+use crate::dsp::dot;
 use crate::model::{ModelError, Pack, SpeakerCalibration};
 
-use super::matcher::{cosine, dot};
+use super::matcher::cosine;
 
 /// One side of a comparison.
 #[derive(Debug, Clone, PartialEq)]

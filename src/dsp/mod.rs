@@ -9,6 +9,7 @@ mod cepstral;
 mod cepstrum;
 mod cqt;
 mod dot;
+mod exp;
 mod fbank;
 mod filterbank;
 mod fine;
@@ -25,6 +26,7 @@ mod synchrony;
 mod tempo;
 mod wide;
 pub(crate) use dot::dot;
+pub(crate) use exp::exp;
 pub(crate) use wide::wide;
 
 pub use cepstral::{Cepstra, CepstraStream, cepstra};

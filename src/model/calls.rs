@@ -189,22 +189,17 @@ impl Models {
     ) -> Answers<Opinion> {
         let part = Part::Spoof;
         let repeat = self.repeat;
-        let mut room = std::mem::take(&mut self.scratch.repeated);
-        let own: Vec<&[f32]> = windows.iter().map(|(_, samples)| *samples).collect();
-        let repeated = repeat.audio(&own, &mut room);
-        let prepared = windows
-            .iter()
-            .zip(&repeated)
-            .map(|((hidden, own), samples)| {
-                let (batch, vectors) = self.fits(part, hidden)?;
-                self.same_window(hidden, own)?;
-                let window = Spoken {
-                    hidden,
-                    length: repeat.vectors(vectors),
-                    samples,
-                };
-                Ok(((batch, window.length, samples.len()), window))
-            });
+        let prepared = windows.iter().map(|(hidden, samples)| {
+            let (batch, vectors) = self.fits(part, hidden)?;
+            self.same_window(hidden, samples)?;
+            let window = Spoken {
+                hidden,
+                length: repeat.vectors(vectors),
+                samples,
+            };
+            let repeated = repeat.samples(samples.len());
+            Ok(((batch, window.length, repeated), window))
+        });
         let prepared = prepared.collect();
         let (Some(net), Some(views)) = (&self.spoof, &mut self.views) else {
             return all(windows.len(), || ModelError::NotOpen { part });
@@ -217,7 +212,7 @@ impl Models {
             let spans: Vec<&Hidden> = group.iter().map(|spoken| spoken.hidden).collect();
             let pieces: Vec<&[f32]> = group.iter().map(|spoken| spoken.samples).collect();
             let cut = cutter.cut(&spans, size, group[0].length)?;
-            let views = views.make(&pieces, size, scratch)?;
+            let views = views.make(&pieces, repeat, size, scratch)?;
             let inputs = [Given::Tensor(cut.tensor()), views.given()];
             let shapes = opinion_shapes(size, parts, short);
             let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
@@ -235,13 +230,11 @@ impl Models {
                 scores.map(opinion).collect::<Vec<_>>()
             })
         };
-        let answers = batched(prepared, &mut self.tally.retried, |group| {
+        batched(prepared, &mut self.tally.retried, |group| {
             // On a CPU each by itself: together they would be no faster, and take 30 MB more each.
             let answers: Result<Vec<_>, _> = group.chunks(sizes.most()).map(&mut run).collect();
             Ok(answers?.concat())
-        });
-        self.scratch.repeated = room;
-        answers
+        })
     }
 
     /// Probability of each of the pack's [`Pack::sound_classes`](super::Pack::sound_classes) in a window, each for itself:
@@ -369,15 +362,19 @@ pub(super) fn stacked<'a>(
     if size == 1 {
         return first;
     }
-    let whole = size * first.len();
     scratch.clear();
-    scratch.reserve(whole);
+    scratch.reserve(size * first.len());
     scratch.extend_from_slice(first);
     windows.for_each(|window| scratch.extend_from_slice(window));
-    while scratch.len() < whole {
-        scratch.extend_from_within(scratch.len() - first.len()..);
-    }
+    fill_up(scratch, first.len(), size);
     scratch
+}
+
+/// Repeats the last of windows of so many values each until there are `size`.
+pub(super) fn fill_up(windows: &mut Vec<f32>, one: usize, size: usize) {
+    while windows.len() < size * one {
+        windows.extend_from_within(windows.len() - one..);
+    }
 }
 
 /// The first `count` rows of a matrix with this many columns.

@@ -30,25 +30,20 @@ impl Repeat {
         own.max(self.vectors)
     }
 
-    /// The samples of several. `room`: where those lie that are repeated.
-    pub fn audio<'a>(self, own: &[&'a [f32]], room: &'a mut Vec<f32>) -> Vec<&'a [f32]> {
-        room.clear();
-        for own in own.iter().filter(|own| self.is_short(own)) {
-            self.append(own, room);
-        }
-        let mut repeated = room.chunks_exact(self.samples.max(1));
-        let one = |own: &&'a [f32]| match self.is_short(own) {
-            true => repeated.next().unwrap_or(own),
+    /// Samples of one that has so many.
+    pub fn samples(self, own: usize) -> usize {
+        match (TAIL + 1..self.samples).contains(&own) {
+            true => self.samples,
             false => own,
-        };
-        own.iter().map(one).collect()
+        }
     }
 
-    fn is_short(self, own: &[f32]) -> bool {
-        (TAIL + 1..self.samples).contains(&own.len())
-    }
-
-    fn append(self, own: &[f32], all: &mut Vec<f32>) {
+    /// Appends its samples to `all`.
+    pub fn append(self, own: &[f32], all: &mut Vec<f32>) {
+        if self.samples(own.len()) == own.len() {
+            all.extend_from_slice(own);
+            return;
+        }
         let (period, body) = (own.len() - TAIL, self.samples - TAIL);
         let begin = begin(period, body);
         all.extend_from_slice(&own[begin..period]);
@@ -89,10 +84,10 @@ mod tests {
         let all = [75, 149, 100, 148];
         let samples = |vectors: usize| (0..vectors * 2 * HOP + TAIL).map(|i| i as f32);
         let owns = all.map(|vectors| samples(vectors).collect::<Vec<_>>());
-        let owns: Vec<&[f32]> = owns.iter().map(|own| &own[..]).collect();
-        let mut room = vec![1.0];
-        let repeated = repeat.audio(&owns, &mut room);
-        for ((own, all), vectors) in owns.iter().zip(repeated).zip(all) {
+        for (own, vectors) in owns.iter().zip(all) {
+            let mut all = Vec::new();
+            repeat.append(own, &mut all);
+            assert_eq!(repeat.samples(own.len()), all.len());
             assert_eq!(all.len(), repeat.samples);
             // A vector's samples are that vector's, wherever it comes again.
             for (at, vector) in turns(vectors, repeat.vectors).enumerate() {
@@ -100,11 +95,11 @@ mod tests {
             }
             assert_eq!(all.last(), own.last());
         }
-        let (long, short) = (vec![0.0; 50_000], vec![0.0; 1_000]);
-        assert_eq!(repeat.audio(&[&long], &mut room), [&long[..]]);
-        let never = Repeat::default();
-        assert_eq!(never.vectors(75), 75);
-        assert_eq!(never.audio(&[&short], &mut room), [&short[..]]);
-        assert!(room.is_empty());
+        for (repeat, own) in [(repeat, 50_000), (Repeat::default(), 1_000)] {
+            let mut all = vec![1.0];
+            repeat.append(&vec![0.0; own], &mut all);
+            assert_eq!((repeat.samples(own), all.len()), (own, 1 + own));
+        }
+        assert_eq!(Repeat::default().vectors(75), 75);
     }
 }

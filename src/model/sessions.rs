@@ -27,7 +27,6 @@ pub const GPU_LEAST: usize = 8;
 #[derive(Default)]
 pub(super) struct Scratch {
     pub windows: Vec<f32>,
-    pub repeated: Vec<f32>,
     pub past: Vec<f32>,
     pub tails: Vec<f32>,
 }

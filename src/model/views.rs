@@ -3,11 +3,12 @@
 
 use ort::value::Tensor;
 
-use super::calls::stacked;
+use super::calls::fill_up;
 use super::error::ModelError;
 use super::net::{Contract, Given, Net};
 use super::part::Part;
 use super::place::Place;
+use super::repeat::Repeat;
 use super::runtime::Runtime;
 use crate::dsp::{SAMPLE_RATE, SPECTRAL_DIM, SpectralView, frames};
 
@@ -79,33 +80,42 @@ impl Views {
         }
     }
 
-    /// Views of pieces of one length; then the last one again, until there are `size`. `scratch`: where what the head or the
-    /// device is given is put behind each other.
+    /// Views of pieces that are of one length once repeated; then the last one again, until there are `size`. `scratch`: where what
+    /// the head or the device is given is put behind each other.
     pub fn make<'a>(
         &mut self,
         pieces: &[&[f32]],
+        repeat: Repeat,
         size: usize,
         scratch: &'a mut Vec<f32>,
     ) -> Result<Made<'a>, ModelError> {
-        let samples = pieces.first().map_or(0, |piece| piece.len());
+        let samples = pieces
+            .first()
+            .map_or(0, |piece| repeat.samples(piece.len()));
         let shape = [size, rows(samples), SPECTRAL_DIM];
         match self {
             Self::Host(maker) => {
                 scratch.clear();
                 scratch.reserve(size * frames(samples) * SPECTRAL_DIM);
                 let one = shape[1] * SPECTRAL_DIM;
+                let mut room = Vec::new();
                 for (i, piece) in pieces.iter().enumerate() {
-                    maker.append(piece, scratch);
+                    room.clear();
+                    repeat.append(piece, &mut room);
+                    maker.append(&room, scratch);
                     scratch.truncate((i + 1) * one);
                 }
-                while scratch.len() < size * one {
-                    scratch.extend_from_within(scratch.len() - one..);
-                }
+                fill_up(scratch, one, size);
                 Ok(Made::Host(shape, scratch))
             }
             Self::Device(net, place) => {
-                let audio = stacked(pieces.iter().copied(), size, scratch);
-                let view = net.run_on_device(&[size, samples], audio, &shape, place)?;
+                scratch.clear();
+                scratch.reserve(size * samples);
+                pieces
+                    .iter()
+                    .for_each(|piece| repeat.append(piece, scratch));
+                fill_up(scratch, samples, size);
+                let view = net.run_on_device(&[size, samples], scratch, &shape, place)?;
                 Ok(Made::Device(view))
             }
         }
@@ -158,7 +168,9 @@ mod tests {
 
     fn made(views: &mut Views, pieces: &[&[f32]], size: usize) -> (Vec<usize>, Vec<f32>) {
         let mut scratch = Vec::new();
-        let made = views.make(pieces, size, &mut scratch).expect("views");
+        let made = views
+            .make(pieces, Repeat::default(), size, &mut scratch)
+            .expect("views");
         let values = match &made {
             Made::Host(_, values) => values.to_vec(),
             Made::Device(tensor) => tensor

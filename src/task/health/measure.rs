@@ -5,7 +5,7 @@ use ndarray::{ArrayView2, ArrayView3};
 use realfft::RealFftPlanner;
 
 use crate::audio::SAMPLE_RATE;
-use crate::dsp::{MELS, dot, wide};
+use crate::dsp::{MELS, dot, exp, wide};
 
 /// Values of a sketch.
 pub const SKETCH: usize = 64;
@@ -231,13 +231,21 @@ pub fn bands(frames: ArrayView2<f32>) -> Option<(Vec<f64>, usize)> {
     }
     let mut sums = vec![0.0; MELS];
     for frame in frames.outer_iter() {
-        for (sum, log) in sums.iter_mut().zip(frame) {
-            *sum += f64::from(*log).exp();
-        }
+        let frame = frame.as_standard_layout();
+        add_energies(frame.as_slice().unwrap_or_default(), &mut sums);
     }
     let count = frames.nrows();
     sums.iter_mut().for_each(|s| *s /= count as f64);
     Some((sums, count))
+}
+
+wide! {
+    /// The energies of one frame of log-mel bands, added to those of others.
+    fn add_energies(frame: &[f32], sums: &mut [f64]) {
+        for (sum, log) in sums.iter_mut().zip(frame) {
+            *sum += f64::from(exp(*log));
+        }
+    }
 }
 
 /// Plus or minus one, by a hash of the place (the finaliser of MurmurHash3).

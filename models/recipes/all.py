@@ -17,7 +17,7 @@ STEPS = [("common.corpus", "cache/index.csv"), ("speaker.trials", None), ("spoof
          ("spoof.originals", "originals/index.csv"), ("spoof.vocoders --kind melgan --minutes 11", "vocoder_melgan.json"), ("spoof.vocoders --kind hifigan --minutes 11", "vocoder_hifigan.json"),
          ("spoof.vocoders --kind istft --minutes 7", "vocoder_istft.json"), ("spoof.vocoders --kind codec --minutes 7", "vocoder_codec.json"),
          ("spoof.copy_synthesis", "copies.npz"), ("spoof.installed", "installed.npz"), ("spoof.engines", "engines.txt"), ("spoof.bank", "listener_bank/states.f16"), ("spoof.listener", "listener.json"),
-         ("spoof.train --leave-out 1", "spoof.json"), ("sound.extra", "extra/extra.json"), ("sound.train", "sound.json"), ("vad.train", "vad.json"), ("encoder.ablation", "ablation.json"),
+         ("spoof.train --leave-out 1", "spoof.json"), ("spoof.together", None), ("sound.extra", "extra/extra.json"), ("sound.train", "sound.json"), ("vad.train", "vad.json"), ("encoder.ablation", "ablation.json"),
          ("speaker.clones", "clones/real_or_not.txt"), ("speaker.clones --split dev", "clones_dev/list.txt"), ("speaker.sessions", "sessions/test/turns.txt"), ("export", None), ("calibrate", None), ("export", None),
          ("spoof.partial --splits train,dev", "partial/train.txt"), ("spoof.short", "short.pt"), ("spoof.timeline", None), ("evaluate", None), ("export", None),
          ("goldens.make", None), ("goldens.pipeline", None), ("scene.make", None)]

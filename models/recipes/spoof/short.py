@@ -6,7 +6,7 @@ what the listener hears, those of fine structure and of synchrony, the deviation
 to be judged (partial.py) of train voices and train systems. Cepstra are normalised over the window: their mean is 0 but for rounding, and their deviation short of
 1 where there is little of them. Statistics of low SSL layers brought the dev EER of systems from 32 to 25 %, and six times the false alarms on test. More
 to train on, tried with the same statistics, found no more at as many false alarms: short clips of all train voices in rooms and noise, copies by five vocoders of ours and by five that others trained, two
-hours of full-quality studio speech out of Debian packages. Sentences of two engines are found since they are among the recordings (33 of 40), of Kokoro 5 of 20 (1), of others none as before.
+hours of full-quality studio speech out of Debian packages. Sentences of two engines are found since they are among the recordings (37 of 40), of Kokoro 5 of 20 (1), of others none as before.
 
     python -m models.recipes.spoof.partial --corpus DIR --splits train,dev
     python -m models.recipes.spoof.short [--pack models/default] [--work DIR]     # needs the release build: it says where people speak

@@ -174,7 +174,7 @@ fn what_holds_no_speech_is_told() {
 #[test]
 fn several_recordings_are_judged_each_by_itself_and_one_that_cannot_be_does_not_end_it() {
     let place = place();
-    write_wav(&place.path("real.wav"), RATE, &scene(&[(1.2, 5.0)]));
+    write_wav(&place.path("real.wav"), RATE, &scene(&[(6.0, 11.2)]));
     write_wav(&place.path("fake.wav"), RATE, &scene(&[(34.8, 39.8)]));
     write_wav(&place.path("silence.wav"), RATE, &silence(4.0, RATE));
     let alone = [("real.wav", 0), ("fake.wav", 1)]

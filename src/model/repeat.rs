@@ -38,6 +38,16 @@ impl Repeat {
         }
     }
 
+    /// Its samples. `room`: where they lie if it is repeated.
+    pub fn of<'a>(self, own: &'a [f32], room: &'a mut Vec<f32>) -> &'a [f32] {
+        if self.samples(own.len()) == own.len() {
+            return own;
+        }
+        room.clear();
+        self.append(own, room);
+        room
+    }
+
     /// Appends its samples to `all`.
     pub fn append(self, own: &[f32], all: &mut Vec<f32>) {
         if self.samples(own.len()) == own.len() {
@@ -88,6 +98,7 @@ mod tests {
             let mut all = Vec::new();
             repeat.append(own, &mut all);
             assert_eq!(repeat.samples(own.len()), all.len());
+            assert_eq!(repeat.of(own, &mut vec![1.0]), all);
             assert_eq!(all.len(), repeat.samples);
             // A vector's samples are that vector's, wherever it comes again.
             for (at, vector) in turns(vectors, repeat.vectors).enumerate() {

@@ -100,9 +100,7 @@ impl Views {
                 let one = shape[1] * SPECTRAL_DIM;
                 let mut room = Vec::new();
                 for (i, piece) in pieces.iter().enumerate() {
-                    room.clear();
-                    repeat.append(piece, &mut room);
-                    maker.append(&room, scratch);
+                    maker.append(repeat.of(piece, &mut room), scratch);
                     scratch.truncate((i + 1) * one);
                 }
                 fill_up(scratch, one, size);

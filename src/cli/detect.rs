@@ -128,6 +128,9 @@ fn judge(
         false => None,
     };
     let verdict = neighbours::held(overall.verdict, &[hold.as_ref()]);
+    // Where neighbours were asked and doubt it, their words stand there already.
+    let is_own = verdict == overall.verdict;
+    let remark = is_own.then(|| found.remark(verdict)).flatten();
     let overall = verdict::Part {
         verdict: found.held(verdict),
         ..overall
@@ -150,12 +153,13 @@ fn judge(
             output.line(format_args!("{before}{}", file.display()))?;
         }
         output.line(format_args!(
-            "{}  voice {} ({:.1} s of speech){}\n",
+            "{}  voice {} ({:.1} s of speech){}{}\n",
             verdict::word(overall.verdict),
             overall.voice(),
             speech_s,
             hold.as_ref()
-                .map_or(String::new(), |h| neighbours::words("voice", h))
+                .map_or(String::new(), |h| neighbours::words("voice", h)),
+            remark.map_or(String::new(), |remark| format!("\n{remark}"))
         ))?;
         let rows: Vec<_> = found.segments.iter().map(|s| row(s, names)).collect();
         output.table(
@@ -202,12 +206,35 @@ impl Found {
         (speech_s >= LEAST_S).then(|| (verdict::Part::new(mean, policy), speech_s))
     }
 
+    fn all_are(&self, verdict: Verdict) -> bool {
+        self.segments.iter().all(|s| s.verdict == verdict)
+    }
+
+    fn has(&self, verdict: Verdict) -> bool {
+        self.segments.iter().any(|s| s.verdict == verdict)
+    }
+
     /// A recording in which a part is synthetic is not genuine, whatever its mean.
     fn held(&self, verdict: Verdict) -> Verdict {
-        let is_synthetic = |s: &Segment| s.verdict == Verdict::Reject;
         match verdict {
-            Verdict::Accept if self.segments.iter().any(is_synthetic) => Verdict::Inconclusive,
+            Verdict::Accept if self.has(Verdict::Reject) => Verdict::Inconclusive,
             verdict => verdict,
+        }
+    }
+
+    /// Why the answer on the whole recording is another than the table's; `None` where it is not.
+    fn remark(&self, whole: Verdict) -> Option<&'static str> {
+        match whole {
+            Verdict::Accept if self.has(Verdict::Reject) => {
+                Some("a part of it is synthetic, though all of it together sounds real")
+            }
+            Verdict::Inconclusive if self.all_are(Verdict::Accept) => Some(
+                "no part stands out as synthetic, but all of it together is not clear enough to be called real",
+            ),
+            Verdict::Reject if self.all_are(Verdict::Accept) => {
+                Some("no part stands out as synthetic, but all of it together sounds so")
+            }
+            _ => None,
         }
     }
 
@@ -285,3 +312,38 @@ fn spoke(segment: &Segment, names: &[String]) -> String {
 
 /// What says less than this, nats, did not speak.
 const HEARD: f64 = 0.2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_whole_is_judged_unlike_its_parts_it_says_so() {
+        use Verdict::{Accept, Inconclusive, Reject};
+        let said = |whole: Verdict, parts: &[Verdict]| {
+            let segment = |&verdict: &Verdict| Segment {
+                start_s: 0.0,
+                end_s: 1.0,
+                llr: 0.0,
+                verdict,
+                parts: Vec::new(),
+            };
+            let found = Found {
+                segments: parts.iter().map(segment).collect(),
+                curve: Vec::new(),
+            };
+            found.remark(whole).unwrap_or_default()
+        };
+        for (whole, parts) in [
+            (Accept, [Accept, Accept]),
+            (Reject, [Accept, Reject]),
+            (Inconclusive, [Accept, Inconclusive]),
+            (Inconclusive, [Accept, Reject]),
+        ] {
+            assert_eq!(said(whole, &parts), "", "{whole:?} {parts:?}");
+        }
+        assert!(said(Accept, &[Accept, Reject]).contains("a part of it is synthetic"));
+        assert!(said(Inconclusive, &[Accept]).contains("not clear enough"));
+        assert!(said(Reject, &[Accept]).contains("sounds so"));
+    }
+}

@@ -207,7 +207,7 @@ impl Found {
     }
 
     fn all_are(&self, verdict: Verdict) -> bool {
-        self.segments.iter().all(|s| s.verdict == verdict)
+        !self.segments.is_empty() && self.segments.iter().all(|s| s.verdict == verdict)
     }
 
     fn has(&self, verdict: Verdict) -> bool {
@@ -342,6 +342,7 @@ mod tests {
         ] {
             assert_eq!(said(whole, &parts), "", "{whole:?} {parts:?}");
         }
+        assert_eq!(said(Inconclusive, &[]), "");
         assert!(said(Accept, &[Accept, Reject]).contains("a part of it is synthetic"));
         assert!(said(Inconclusive, &[Accept]).contains("not clear enough"));
         assert!(said(Reject, &[Accept]).contains("sounds so"));

@@ -14,8 +14,9 @@ use super::analyser::{Analyser, ENCODER_HOP, frame_s};
 const BLOCK: usize = 500;
 /// What is encoded before a block, since an encoder looks back.
 const BEFORE: usize = 50;
-/// Pause that windows do not reach across, in frames: a breath is shorter than most pauses between sentences.
-const PAUSE: usize = 10;
+/// Pause that windows do not reach across, in frames: people cut where it is quiet, be it for a tenth of a second only, and a window
+/// with both voices in it moves the border.
+const PAUSE: usize = 5;
 /// An utterance shorter than this is heard with what is around it.
 const SHORTEST: usize = 30;
 /// Windows that run together.

@@ -59,7 +59,7 @@ pub struct Prices {
 impl Default for Prices {
     fn default() -> Self {
         Self {
-            change: 4.0,
+            change: 6.0,
             change_at_pause: 3.0,
             second: 3.0,
         }

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
+from onnx import numpy_helper
 
 from . import half, manifest, stream
 from .common import features, nets
@@ -169,6 +170,8 @@ def to_int8(path, out):
     stream.give(m, defaults)
     for node in m.graph.node:
         assert node.domain in ("", "ai.onnx"), node.domain
+    bytes_of = [numpy_helper.to_array(t) for t in m.graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    assert max(np.abs(w.astype(int)).max() for w in bytes_of) <= 64, "weights of more than 7 bits"
     onnx.save(m, out)
 
 

@@ -113,18 +113,19 @@ fn child_writes_for_ever() {
         .unwrap();
     let store = store(&folder);
     for n in from().. {
-        writeln!(log, "begin {n}").unwrap();
+        log.write_all(format!("begin {n}\n").as_bytes()).unwrap();
         step(n, Some(&store), &mut paper);
-        writeln!(log, "done {n}").unwrap();
+        log.write_all(format!("done {n}\n").as_bytes()).unwrap();
     }
 }
 
-/// The last step begun and the last one done.
+/// The last step begun and the last one done. A line counts once it has its end: the writer may be at work, or killed.
 fn log(folder: &Path) -> (u64, u64) {
     let text = fs::read_to_string(folder.join("log")).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let last = |word: &str| {
-        let of = text.lines().rev().find_map(|line| line.strip_prefix(word));
-        of.map_or(0, |n| n.trim().parse().unwrap())
+        let of = whole.lines().rev().find_map(|line| line.strip_prefix(word));
+        of.map_or(0, |n| n.parse().unwrap())
     };
     (last("begin "), last("done "))
 }

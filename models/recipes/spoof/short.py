@@ -8,9 +8,9 @@ to be judged (partial.py) of train voices and train systems. Cepstra are normali
 to train on, tried with the same statistics, found no more at as many false alarms: short clips of all train voices in rooms and noise, copies by five vocoders of ours and by five that others trained, two
 hours of full-quality studio speech out of Debian packages. Sentences of two engines are found since they are among the recordings (37 of 40), of Kokoro 5 of 20 (1), of others none as before.
 
-Seeds do as much as most changes: trained anew on recordings drawn anew, with six seeds, windows parted at pauses of 0.1 or 0.2 s, such heads found 60 to 65 % of dev's sentences with
+Seeds and the draw of recordings do as much as most changes: trained six times on recordings drawn anew (three seeds, windows parted at pauses of 0.1 or 0.2 s, with and without deviations of cepstra), such heads found 60 to 65 % of dev's sentences with
 both borders, and 33 to 36 % of test's; the pack's 71 and 41 %. A second score of such heads, less its mean over the recording's windows and trained together with the first, had 64
-to 71 % and 35 to 42 % with nine seeds, at like false alarms, and errs on 10.0 to 11.9 % of dev's pieces for 11.0 to 12.1: more than without, hardly more than the pack. Such heads have to be
+to 71 % and 35 to 42 % in nine trainings, at like false alarms, and errs on 10.0 to 11.9 % of dev's pieces for 11.0 to 12.1: more than without, hardly more than the pack. Such heads have to be
 shown recordings that are synthetic throughout, too: without these they err on 38 % of pieces there of dev's systems, for 26. Deviations of cepstra, which are 1 but for some hundred-thousandths, are not missed.
 
     python -m models.recipes.spoof.partial --corpus DIR --splits train,dev

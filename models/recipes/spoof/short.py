@@ -11,7 +11,8 @@ hours of full-quality studio speech out of Debian packages. Sentences of two eng
 Seeds and the draw of recordings do as much as most changes: trained six times on recordings drawn anew (three seeds, windows parted at pauses of 0.1 or 0.2 s, with and without deviations of cepstra), such heads found 60 to 65 % of dev's sentences with
 both borders, and 33 to 36 % of test's; the pack's 71 and 41 %. A second score of such heads, less its mean over the recording's windows and trained together with the first, had 64
 to 71 % and 35 to 42 % in nine trainings, at like false alarms, and errs on 10.0 to 11.9 % of dev's pieces for 11.0 to 12.1: more than without, hardly more than the pack. Such heads have to be
-shown recordings that are synthetic throughout, too: without these they err on 38 % of pieces there of dev's systems, for 26. Deviations of cepstra, which are 1 but for some hundred-thousandths, are not missed.
+shown recordings that are synthetic throughout, too: without these they err on 38 % of pieces there of dev's systems, for 26. Without deviations of cepstra, which are 1 but for some
+hundred-thousandths, such heads had 60 to 62 % on dev for 63 to 65, those with the second score 65 to 71 for 64 to 67.
 
     python -m models.recipes.spoof.partial --corpus DIR --splits train,dev
     python -m models.recipes.spoof.short [--pack models/default] [--work DIR]     # needs the release build: it says where people speak

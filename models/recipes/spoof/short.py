@@ -14,8 +14,8 @@ to 71 % and 35 to 42 % in nine trainings, at like false alarms, and errs on 10.0
 shown recordings that are synthetic throughout, too: without these they err on 38 % of pieces there of dev's systems, for 26. Without deviations of cepstra, which are 1 but for some
 hundred-thousandths, such heads had 60 to 62 % on dev for 63 to 65, those with the second score 65 to 71 for 64 to 67.
 
-More systems to learn from would bring what other ways of reading did not: such heads that heard 0, 6, 12, 24 or 36 err on 52, 40, 37, 31 and 27 % of pieces by dev's systems, on 49, 42, 43, 37 and 36 % by
-test's (docs/detect.md). Windows of 2.5 s, also with heads trained on such, and 3,088 copies more find 36 to 43 % of test's with both borders at like false alarms.
+More systems to learn from helped more than other ways of reading: docs/detect.md has it in figures. Windows of 2.5 s, also with heads trained on such, and 3,088 copies more find 36 to 43 % of test's
+with both borders at like false alarms.
 
     python -m models.recipes.spoof.partial --corpus DIR --splits train,dev
     python -m models.recipes.spoof.short [--pack models/default] [--work DIR]     # needs the release build: it says where people speak
